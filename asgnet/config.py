@@ -1,0 +1,185 @@
+"""The study's parameters: frozen dataclasses, read strictly from params.yaml.
+
+Each section of params.yaml is one dataclass here, and each stage of the pipeline depends on the sections it reads.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from asgnet.errors import UserError
+from asgnet.strict import build, unknown
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network (facts: "Algorithms"). The defaults are the published ones for ResNet-50."""
+
+    backbone: Literal["resnet50", "resnet101", "lite0"] = "resnet50"
+    decoder: Literal["fem", "aspp"] = "fem"
+    width: int = 256  # channels after down_conv
+    vit: Literal["none", "cls", "patch"] = "none"  # token slice: [:, 0:T] or [:, 1:T+1]
+    vit_width: int = 512  # channels of the projected ViT map
+    vit_model: str = "vit_small_patch14_dinov2"
+    vit_size: int = 196  # pixels a side that the ViT sees; 196 / 14 = 14 tokens a side
+    residual: bool = False  # chain the layers: x[l+1] = layer_l(x[l]) + P_l(x[l])
+    normalise_sources: bool = False  # layer-normalise each feature source per cell
+    max_seeds: int = 5  # N_max, the most prototypes a support gets
+    area_per_seed: float = 100.0  # S_sp, in cells of a 60 x 60 grid
+    seed_rule: Literal["published", "padded"] = "published"
+    iterations_train: int = 10  # of SGC
+    iterations_eval: int = 5
+    spatial_weight: float = 100.0  # r squared, in SGC's distance
+    dropout: float = 0.5  # Dropout2d after down_conv
+    published_seed_count: bool = False  # count given seeds by their non-zero coordinates (departure 9)
+    batch_statistics: bool = False  # backbone BatchNorm in training mode (departure 2; online features only)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A VOC-layout tree and how its images become squares of ``size`` pixels."""
+
+    dataset: Literal["parts", "pascal5i"] = "parts"
+    root: str = "data/parts"
+    size: int = 257  # pixels a side, 8 n + 1
+    seed: int = 321
+    val_fraction: float = 0.1  # of the training images, held out
+    min_pixels: int = 1300  # of a class in an image, at its original size, for the image to count
+    min_test_images: int = 6  # a novel class needs, or it is left out of its fold
+    train_images: int = 1000  # `parts` only: how many are made
+    test_images: int = 480
+    download: bool = False  # `pascal5i` only: fetch VOC and SBD when root is empty
+
+    def __post_init__(self) -> None:
+        if self.size % 8 != 1:
+            raise UserError(f"data.size: {self.size} is not 8 n + 1; try {self.size // 8 * 8 + 1}")
+
+
+@dataclass(frozen=True)
+class EpisodesConfig:
+    """How many frozen episodes of each kind a fold gets (facts: "Evaluation")."""
+
+    shots: int = 5  # drawn with this many supports; fewer shots use the first
+    train: int = 100  # monitored in eval mode
+    val: int = 200  # base classes on held-out images: picks the checkpoint
+    novel: int = 200  # novel classes, monitored only
+    test: int = 1000
+    monitored_images: int = 12  # per class, from which train, val and novel episodes are drawn
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """Frozen features: stored once per image and view, or computed online."""
+
+    mode: Literal["stored", "online"] = "stored"
+    views: int = 3  # of each training image: the plain one and views - 1 augmented ones
+    weights: str = "initmodel"  # a folder that wins over packaged and downloaded weights
+    pretrained: bool = True
+    batch: int = 8
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """SGD with the poly schedule (facts: "Training"). An epoch is a stated number of steps."""
+
+    epochs: int = 8
+    steps_per_epoch: int = 75
+    batch: int = 4
+    shots: int = 1
+    lr: float = 0.025  # the published effective rate (departure 1)
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    power: float = 0.9
+    auxiliary: float = 1.0
+    selection: Literal["val", "novel"] = "val"  # novel: the published way, on the test fold (departure 3)
+
+
+@dataclass(frozen=True)
+class TestConfig:
+    """Testing: apart from training, on frozen episodes."""
+
+    shots: tuple[int, ...] = (1, 5)
+    batch: int = 16
+    resamples: int = 2000  # of the bootstrap
+    examples: int = 8  # episodes kept with their predictions, for the figures
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A row of the arms table: a label, and what it overrides."""
+
+    label: str
+    model: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingFree:
+    """A row of the training-free table: cosine similarities of frozen features (issue: training-free arms)."""
+
+    label: str
+    features: Literal["none", "cnn", "vit"] = "none"
+    background: bool = False  # subtract the similarity to the support's background
+
+
+@dataclass(frozen=True)
+class Study:
+    """All of params.yaml."""
+
+    home: str  # where the package and the notebooks lie, seen from params.yaml: for the pipeline's paths
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    data: DataConfig
+    episodes: EpisodesConfig
+    features: FeaturesConfig
+    model: ModelConfig
+    train: TrainConfig
+    test: TestConfig
+    arms: dict[str, Arm]
+    training_free: dict[str, TrainingFree]
+    label: str = ""  # stands on every figure and table, such as "demo"
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name, or a UserError naming the nearest one."""
+        if name not in self.arms:
+            raise unknown("params.yaml: arm", name, self.arms)
+        return self.arms[name]
+
+    def model_of(self, arm: str) -> ModelConfig:
+        """The network of an arm: the shared model section with the arm's overrides."""
+        return _override(self.model, self.arm(arm).model, f"params.yaml: arms.{arm}.model")
+
+    def train_of(self, arm: str) -> TrainConfig:
+        """The schedule of an arm, likewise."""
+        return _override(self.train, self.arm(arm).train, f"params.yaml: arms.{arm}.train")
+
+    def check_fold(self, fold: int) -> int:
+        """``fold`` itself, or a UserError where the study has no such fold."""
+        if fold not in self.folds:
+            raise UserError(f"fold {fold} is not in params.yaml: folds {list(self.folds)}; choose one of them")
+        return fold
+
+
+def load_study(path: Path | str = "params.yaml") -> Study:
+    """Read params.yaml strictly.
+
+    Raises UserError for a missing or unreadable file, an unknown or mistyped parameter, or an arm whose
+    overrides fit neither the network nor the schedule.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the folder that holds params.yaml") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
+    study = build(Study, raw, Path(path).name)
+    for name in study.arms:
+        study.model_of(name), study.train_of(name)
+    return study
+
+
+def _override(base: Any, overrides: dict[str, Any], where: str) -> Any:
+    return build(type(base), {**dataclasses.asdict(base), **overrides}, where)

@@ -1,0 +1,111 @@
+"""Context modules: they turn query, guide and probability map into a map that a classifier reads.
+
+Both take the same input (B, 2 width + 1, h, w) = query (width), guide (width), probability (1), on any grid,
+and follow PFENet (FEM) and CANet / DeepLab (ASPP) as the published ASGNet does.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LOW_LEVEL = 64  # channels of layer1 after its reduction
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear with aligned corners, the only resizing of feature maps in this network."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+def conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+
+
+def classifier(width: int, classes: int = 2) -> nn.Sequential:
+    """(B, width, h, w) -> (B, 2, h, w) logits; its last convolution is the only one with a bias."""
+    return nn.Sequential(
+        conv(width, width, 3), nn.ReLU(inplace=True), nn.Dropout2d(0.1), nn.Conv2d(width, classes, kernel_size=1)
+    )
+
+
+def bin_sizes(grid: tuple[int, int]) -> list[tuple[int, int]]:
+    """The grid over 1, 2, 4 and 8, rounded half up: 60 -> 60, 30, 15, 8."""
+    return [tuple(max((2 * side + over) // (2 * over), 1) for side in grid) for over in (1, 2, 4, 8)]
+
+
+class FEM(nn.Module):
+    """Feature enrichment: four scales, each enriched by the finer one before it.
+
+    (B, 2 width + 1, h, w) -> context (B, width, h, w) and the auxiliary logits of each scale, (B, 2, bin, bin).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        scales = range(4)
+        self.merge = nn.ModuleList(nn.Sequential(conv(2 * width + 1, width, 1), nn.ReLU(inplace=True)) for _ in scales)
+        self.descend = nn.ModuleList(
+            nn.Sequential(conv(2 * width, width, 1), nn.ReLU(inplace=True)) for _ in scales[1:]
+        )
+        self.refine = nn.ModuleList(double_conv(width) for _ in scales)
+        self.auxiliary = nn.ModuleList(classifier(width) for _ in scales)
+        self.fuse = nn.Sequential(conv(4 * width, width, 1), nn.ReLU(inplace=True))
+        self.polish = double_conv(width)
+
+    def forward(self, x: Tensor, layer1: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        grid = x.shape[2:]
+        features, probability = x[:, :-1], x[:, -1:]
+        scales: list[Tensor] = []  # (B, width, h, w) each
+        auxiliary: list[Tensor] = []
+        for i, size in enumerate(bin_sizes(grid)):
+            pooled = F.adaptive_avg_pool2d(features, size)  # (B, 2 width, *size)
+            y = self.merge[i](torch.cat([pooled, resize(probability, size)], 1))  # (B, width, *size)
+            if scales:
+                y = y + self.descend[i - 1](torch.cat([y, resize(scales[-1], size)], 1))
+            y = y + self.refine[i](y)
+            auxiliary.append(self.auxiliary[i](y))
+            scales.append(resize(y, grid))
+        context = self.fuse(torch.cat(scales, 1))  # (B, 4 width, h, w) -> (B, width, h, w)
+        return context + self.polish(context), auxiliary
+
+
+def double_conv(width: int) -> nn.Sequential:
+    return nn.Sequential(conv(width, width, 3), nn.ReLU(inplace=True), conv(width, width, 3), nn.ReLU(inplace=True))
+
+
+class ASPP(nn.Module):
+    """Alternative context module: residual blocks, atrous pyramid, and a decoder that joins layer1's finer grid.
+
+    (B, 2 width + 1, h, w) and layer1 (B, C1, h4, w4) -> context (B, width, h4, w4) and one auxiliary output
+    (B, 2, h, w), read from the pyramid before the decoder.
+    """
+
+    def __init__(self, width: int, layer1_channels: int) -> None:
+        super().__init__()
+        self.merge = nn.Sequential(conv(2 * width + 1, width, 3), nn.ReLU(inplace=True), nn.Dropout2d(0.5))
+        self.residuals = nn.ModuleList(
+            nn.Sequential(conv(width, width, 3), nn.ReLU(inplace=True), conv(width, width, 3)) for _ in range(3)
+        )
+        self.everywhere = nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU(inplace=True))
+        self.branches = nn.ModuleList(atrous(width, rate) for rate in (1, 6, 12, 18))
+        self.fuse = nn.Sequential(nn.Conv2d(5 * width, width, 1), nn.ReLU(inplace=True))
+        self.auxiliary = classifier(width)
+        self.low_level = nn.Sequential(
+            conv(layer1_channels, LOW_LEVEL, 1), nn.BatchNorm2d(LOW_LEVEL), nn.ReLU(inplace=True)
+        )
+        self.join = nn.Sequential(conv(width + LOW_LEVEL, width, 3), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor, layer1: Tensor) -> tuple[Tensor, list[Tensor]]:
+        y = self.merge(x)  # (B, width, h, w)
+        for residual in self.residuals:
+            y = y.relu()  # the published block opens with an in-place ReLU, so its shortcut is rectified too
+            y = y + residual(y)
+        everywhere = self.everywhere(y.mean((2, 3), keepdim=True)).expand_as(y)
+        y = self.fuse(torch.cat([everywhere, *(branch(y) for branch in self.branches)], 1))
+        fine = self.low_level(layer1)  # (B, 64, h4, w4)
+        return self.join(torch.cat([resize(y, fine.shape[2:]), fine], 1)), [self.auxiliary(y)]
+
+
+def atrous(width: int, rate: int) -> nn.Sequential:
+    """One branch of the pyramid; rate 1 is a 1x1 convolution."""
+    kernel = 1 if rate == 1 else 3
+    padding = rate * (kernel // 2)
+    return nn.Sequential(nn.Conv2d(width, width, kernel, padding=padding, dilation=rate), nn.ReLU(inplace=True))

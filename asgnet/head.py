@@ -1,0 +1,138 @@
+"""Everything that learns except the residual chain: from frozen features to logits.
+
+The three steps are apart so that each runs as rarely as it can: `reduce` once an image, `prototypes` once an image
+and class, `decode` once an episode.
+"""
+
+from math import isqrt
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from asgnet.allocation import gpa
+from asgnet.backbones.encoder import Features
+from asgnet.config import ModelConfig
+from asgnet.decoders import ASPP, FEM, classifier, resize
+from asgnet.superpixel import place_seeds, sgc, to_grid
+
+PUBLISHED_CELLS = 60 * 60  # the grid in whose cells area_per_seed is stated
+
+
+class Head(nn.Module):
+    """down_conv, SGC, GPA, context module, classifier.
+
+    sources: channels of the parts of `Features.cnn`, in order; layer1_channels: of `Features.layer1` (ASPP only);
+    vit_channels: the width D of a ViT token (arms with a ViT only).
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        sources: tuple[int, ...],
+        layer1_channels: int | None = None,
+        vit_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.parts = list(sources)
+        if config.vit != "none":
+            self.project_vit = nn.Conv2d(vit_channels, config.vit_width, kernel_size=1)
+            self.parts.append(config.vit_width)
+        self.down_conv = nn.Sequential(
+            nn.Conv2d(sum(self.parts), config.width, kernel_size=1, bias=False), nn.Dropout2d(config.dropout)
+        )
+        self.context = FEM(config.width) if config.decoder == "fem" else ASPP(config.width, layer1_channels)
+        self.classifier = classifier(config.width)
+
+    def reduce(self, features: Features) -> Tensor:
+        """Features of N images -> (N, width, h, w). Half-precision features are widened to the weights' precision."""
+        x = features.cnn.to(self.down_conv[0].weight.dtype)  # (N, C, h, w)
+        if self.config.vit != "none":
+            tokens = token_map(features.vit.to(x.dtype), self.config.vit)  # (N, D, t, t)
+            x = torch.cat([x, resize(self.project_vit(tokens), x.shape[2:])], 1)  # (N, C + vit_width, h, w)
+        if self.config.normalise_sources:
+            x = torch.cat([standardise(part) for part in x.split(self.parts, 1)], 1)
+        return self.down_conv(x)
+
+    @torch.no_grad()
+    def prototypes(
+        self, reduced: Tensor, masks: Tensor, seeds: Tensor | None = None, iterations: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Cluster supports: reduced (N, width, h, w), masks (N, H, W) (1 is the object, any other value is not), seeds
+        (N, M, 2) or None to place them here -> prototypes (N, M, width) float32, valid (N, M) bool, and fallback (N,)
+        bool: the mask has no cell that is exactly 1 on the grid (`to_grid` samples one pixel in 64), so its prototype
+        is the average weighted by the share of each cell that the object covers.
+        """
+        config, grid = self.config, tuple(reduced.shape[2:])
+        if iterations is None:
+            iterations = config.iterations_train if self.training else config.iterations_eval
+        masks = masks == 1
+        if seeds is None:
+            area = config.area_per_seed * grid[0] * grid[1] / PUBLISHED_CELLS
+            seeds = place_seeds(masks, grid, config.max_seeds, area, config.seed_rule)
+            seeds = seeds.clamp(min=0) if config.published_seed_count else seeds  # the published unused rows are 0, 0
+        if config.published_seed_count:
+            seeds = recount(seeds)
+        # One seed is no better than none: the published network takes the masked average then.
+        seeds = seeds.masked_fill(((seeds >= 0).all(2).sum(1) < 2)[:, None, None], -1)
+        cells = to_grid(masks, grid)  # (N, h, w)
+        fallback = ~(cells == 1).flatten(1).any(1)
+        shares = F.adaptive_avg_pool2d(masks.float(), grid)
+        cells = torch.where(fallback[:, None, None], shares, cells)
+        prototypes, valid = sgc(reduced, cells, seeds, iterations, config.spatial_weight)
+        return prototypes, valid, fallback
+
+    def decode(
+        self,
+        query: Tensor,
+        prototypes: Tensor,
+        valid: Tensor,
+        layer1: Tensor | None = None,
+        size: tuple[int, int] = (473, 473),
+    ) -> tuple[Tensor, list[Tensor]]:
+        """query (B, width, h, w), the pooled prototypes of all shots (B, M, width), valid (B, M) and, for ASPP, the
+        query's layer1 -> logits (B, 2, H, W) for size = (H, W), and auxiliary logits (B, 2, *) on their own grids."""
+        guide, probability, _ = gpa(query, prototypes, valid)
+        x = torch.cat([query.float(), guide, probability], 1)  # (B, 2 width + 1, h, w)
+        context, auxiliary = self.context(x, layer1)
+        return resize(self.classifier(context), size), auxiliary
+
+
+def token_map(tokens: Tensor, slice_: str) -> Tensor:
+    """Tokens (N, 1 + T, D), the class token first, T a square -> map (N, D, t, t).
+
+    ``patch`` drops the class token. ``cls`` is the notes' `[:, 0:T]`: the class token lands on the first cell, every
+    patch one cell to the right, and the last patch is lost.
+    """
+    count = tokens.shape[1] - 1
+    start = 0 if slice_ == "cls" else 1
+    return rearrange(tokens[:, start : start + count], "n (row col) d -> n d row col", row=isqrt(count))
+
+
+def standardise(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """LayerNorm without parameters over the channels of each cell: (N, C, h, w) -> the same."""
+    x = x.float()
+    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
+    return (x - mean) * torch.rsqrt(variance + eps)
+
+
+def recount(seeds: Tensor) -> Tensor:
+    """Departure 9: the published code counts the seeds (N, M, 2) by their non-zero coordinates and keeps the first
+    n = max(non-zero rows, non-zero columns), which loses seeds in row 0 or column 0. A set with a -1 keeps its own."""
+    count = (seeds != 0).sum(1).amax(1)  # (N,)
+    lost = torch.arange(seeds.shape[1], device=seeds.device) >= count[:, None]  # (N, M)
+    published = (seeds >= 0).flatten(1).all(1)
+    return seeds.masked_fill((lost & published[:, None])[..., None], -1)
+
+
+def losses(logits: Tensor, auxiliary: list[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy (255 is ignored) of logits (B, 2, H, W), and the mean over the auxiliary heads of theirs, resized;
+    target (B, H, W) of 0, 1, 255. The published total is their sum."""
+    target = target.long()
+
+    def loss(output: Tensor) -> Tensor:
+        return F.cross_entropy(resize(output.float(), target.shape[1:]), target, ignore_index=255)
+
+    return loss(logits), torch.stack([loss(output) for output in auxiliary]).mean()

@@ -1,0 +1,56 @@
+"""Where the study's files lie, below the folder that holds params.yaml. One place for each path."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from asgnet.config import Study
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of a dataset's study, relative to the working folder."""
+
+    dataset: str
+
+    @classmethod
+    def of(cls, study: Study) -> "Layout":
+        """The layout of a study's dataset."""
+        return cls(study.data.dataset)
+
+    @property
+    def index(self) -> Path:
+        """Table of images, splits and classes."""
+        return Path("episodes") / self.dataset / "index.csv"
+
+    def episodes(self, fold: int, name: str) -> Path:
+        """Frozen episodes of a fold; name: train, val, novel or test."""
+        return Path("episodes") / self.dataset / f"fold{fold}" / f"{name}.csv"
+
+    @property
+    def features(self) -> Path:
+        """The feature store."""
+        return Path("features") / self.dataset
+
+    @property
+    def results(self) -> Path:
+        """Everything measured on the dataset."""
+        return Path("results") / self.dataset
+
+    @property
+    def figures(self) -> Path:
+        """The paper's figures and tables."""
+        return Path("figures") / self.dataset
+
+    def run(self, arm: str, fold: int, seed: int) -> Path:
+        """One run's folder: curves, trained weights, test results."""
+        return self.results / arm / f"fold{fold}" / f"seed{seed}"
+
+    def receipt(self, arm: str, fold: int, seed: int) -> Path:
+        """Digests of what a tested run wrote. DVC cannot depend on a pattern, so `collect` depends on the folder
+        of receipts, which changes when any run does."""
+        return Path("receipts") / self.dataset / f"{arm}-fold{fold}-seed{seed}.json"
+
+    @property
+    def resume(self) -> Path:
+        """State of unfinished runs. Outside of every stage's outputs, which DVC deletes before a stage runs."""
+        return Path(".resume") / self.dataset

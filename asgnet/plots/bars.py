@@ -1,0 +1,165 @@
+"""Test results of all arms: mIoU, per fold, overfitting gap, paired difference to the baseline. Arms run down the
+vertical axis, so that their names never collide however many there are."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from asgnet.plots import style
+
+LINE = 0.17  # inches of height for one bar or marker
+FILLS = ("#7fb0c9", "#f2dcae", "#b06f8f")
+
+
+@style.paper
+def test_miou(table: pd.DataFrame) -> Figure:
+    """Mean test mIoU of each arm with its interval, a bar for each number of shots. table: ``tables.main_table``."""
+    arms, shots = list(dict.fromkeys(table["arm"])), sorted(set(table["shots"]))
+    figure = Figure(figsize=(style.COLUMN, 0.65 + len(arms) * (LINE * len(shots) + 0.08)))
+    axis = figure.subplots()
+    looks = _shot_looks(shots)
+    height = 0.8 / len(shots)
+    for i, count in enumerate(shots):
+        rows = table[table["shots"] == count].set_index("arm").reindex(arms)
+        place = _places(arms, i, len(shots))
+        look = looks[count]
+        axis.barh(
+            place, rows["mean"], height * 0.92, color=look.colour, hatch=look.hatch, edgecolor="black", linewidth=0.5
+        )
+        spread = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+        axis.errorbar(rows["mean"], place, xerr=spread, fmt="none", ecolor="black", elinewidth=0.9)
+        for y, value, high in zip(place, rows["mean"], rows["high"], strict=True):
+            if np.isfinite(value):
+                axis.annotate(f"{value:.1f}", (high, y), (3, 0), textcoords="offset points", va="center", fontsize=6.5)
+    _arm_axis(axis, arms)
+    axis.set_xlim(0, min(100, table["high"].max()) * 1.12)
+    axis.set_xlabel("test mIoU (%), 95 % interval")
+    axis.grid(axis="x")
+    if len(shots) > 1:
+        style.legend_above(
+            figure,
+            [
+                Patch(
+                    facecolor=looks[n].colour, hatch=looks[n].hatch, edgecolor="black", linewidth=0.5, label=f"{n}-shot"
+                )
+                for n in shots
+            ],
+        )
+    return figure
+
+
+@style.paper
+def per_fold(table: pd.DataFrame) -> Figure:
+    """Test mIoU of each arm on each fold (mean over random seeds), small multiples. table: ``tables.main_table``."""
+    arms, shots = list(dict.fromkeys(table["arm"])), sorted(set(table["shots"]))
+    folds = [name for name in table if name.startswith("fold ")]
+    figure = Figure(figsize=(style.PAGE, 0.75 + len(arms) * LINE * 1.15))
+    axes = figure.subplots(1, len(folds), sharex=True, sharey=True, squeeze=False)[0]
+    looks = _shot_looks(shots)
+    for axis, fold in zip(axes, folds, strict=True):
+        for i, (count, look) in enumerate(looks.items()):
+            values = table[table["shots"] == count].set_index("arm")[fold].reindex(arms)
+            place = _places(arms, i, len(shots), spread=0.4)
+            axis.plot(values, place, look.marker, color=look.colour, markeredgecolor="black", markeredgewidth=0.5)
+        axis.set_title(fold)
+        axis.set_xlabel("test mIoU (%)")
+        axis.grid()
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        _arm_axis(axis, arms)
+    if len(shots) > 1:
+        style.legend_above(figure, [_marker(look, f"{n}-shot") for n, look in looks.items()], handlelength=1)
+    return figure
+
+
+@style.paper
+def gap(gaps: pd.DataFrame, intervals: pd.DataFrame) -> Figure:
+    """Overfitting gap of each arm: runs as small circles, mean and interval over them. ``tables.gaps`` and
+    ``tables.gap_intervals``."""
+    arms, kinds = list(dict.fromkeys(intervals["arm"])), list(dict.fromkeys(intervals["gap"]))
+    figure = Figure(figsize=(style.COLUMN, 0.75 + len(arms) * LINE * 1.4))
+    axes = figure.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)[0]
+    for axis, kind in zip(axes, kinds, strict=True):
+        runs = gaps[gaps["gap"] == kind]
+        place = runs["arm"].map(arms.index) + 0.24
+        axis.plot(runs["points"], place, "o", color="0.55", markersize=2.2, markerfacecolor="none", markeredgewidth=0.6)
+        means = intervals[intervals["gap"] == kind].set_index("arm").loc[arms]
+        _interval_points(axis, means["mean"], means, np.arange(len(arms)) - 0.1, style.looks([kind])[kind])
+        axis.axvline(0, color="black", linewidth=0.6)
+        axis.set_title(kind.replace("-", "−"))
+        axis.grid(axis="x")
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        _arm_axis(axis, arms)
+    figure.supxlabel("gap in mIoU (percentage points)", fontsize=7.5)
+    return figure
+
+
+@style.paper
+def differences(comparison: pd.DataFrame, arms: Sequence[str]) -> Figure:
+    """Forest plot of the paired difference of ``arms`` to the baseline with interval and corrected p, a marker for
+    each number of shots. comparison: ``tables.comparison``."""
+    shots = sorted(set(comparison["shots"]))
+    figure = Figure(figsize=(style.COLUMN, 0.65 + len(arms) * (LINE * len(shots) + 0.08)))
+    axis = figure.subplots()
+    looks = _shot_looks(shots)
+    for i, (count, look) in enumerate(looks.items()):
+        rows = comparison[comparison["shots"] == count].set_index("arm").reindex(arms)
+        place = _places(arms, i, len(shots))
+        _interval_points(axis, rows["difference"], rows, place, look)
+        for y, p in zip(place, rows["p_holm"], strict=True):
+            if np.isfinite(p):
+                text = "p < 0.01" if p < 0.01 else f"p = {p:.2f}"
+                axis.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=6.5)
+    axis.axvline(0, color="black", linewidth=0.6)
+    _arm_axis(axis, arms)
+    baseline = style.label(comparison["baseline"].iloc[0])
+    axis.set_xlabel(f"difference to {baseline} in test mIoU\n(percentage points, 95 % interval, corrected p)")
+    axis.grid(axis="x")
+    if len(shots) > 1:
+        style.legend_above(figure, [_marker(look, f"{n}-shot") for n, look in looks.items()], handlelength=1)
+    return figure
+
+
+def _places(arms: Sequence[str], i: int, count: int, spread: float = 0.8) -> np.ndarray:
+    """Heights of the arms for the i-th of ``count`` series side by side."""
+    return np.arange(len(arms)) + (i - (count - 1) / 2) * spread / count
+
+
+def _shot_looks(shots: Sequence[int]) -> dict[int, style.Look]:
+    """Light fills, so that an interval drawn in black shows on a bar."""
+    return {
+        shot: replace(look, colour=FILLS[i % len(FILLS)]) for i, (shot, look) in enumerate(style.looks(shots).items())
+    }
+
+
+def _interval_points(axis: Axes, values: pd.Series, ends: pd.DataFrame, place: np.ndarray, look: style.Look) -> None:
+    spread = [values - ends["low"], ends["high"] - values]
+    axis.errorbar(
+        values, place, xerr=spread, fmt=look.marker, color=look.colour, ecolor="black", elinewidth=0.9, capsize=1.8,
+        markeredgecolor="black", markeredgewidth=0.5,
+    )  # fmt: skip
+
+
+def _marker(look: style.Look, text: str) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        color=look.colour,
+        marker=look.marker,
+        linestyle="",
+        markeredgecolor="black",
+        markeredgewidth=0.5,
+        label=text,
+    )
+
+
+def _arm_axis(axis: Axes, arms: Sequence[str]) -> None:
+    axis.set_yticks(range(len(arms)), [style.label(arm) for arm in arms])
+    axis.set_ylim(len(arms) - 0.45, -0.55)  # the first arm on top
+    axis.tick_params(axis="y", length=0)

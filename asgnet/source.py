@@ -1,0 +1,100 @@
+"""Where a network's inputs come from: the feature store, or the photographs themselves.
+
+Both answer the same questions about the same views, so training and testing do not know which they read.
+"""
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asgnet.backbones.encoder import Features
+from asgnet.config import Study
+from asgnet.data.transforms import normalise
+from asgnet.data.tree import Tree
+from asgnet.device import pick_device
+from asgnet.model import ASGNet
+from asgnet.store import Extractor, Store, class_target, make_view
+
+
+class _Originals:
+    """The tree's images at their own size, where predictions are scored."""
+
+    tree: Tree
+    device: torch.device
+
+    def original_size(self, image_id: str) -> tuple[int, int]:
+        """(H, W) of the image as it lies in the tree."""
+        return self.tree.size(image_id)
+
+    def original_mask(self, image_id: str, class_id: int) -> Tensor:
+        """(H, W) uint8 on the device: 1 the class, 255 void, 0 the rest."""
+        mask = class_target(self.tree.mask(image_id)[None], np.array([class_id]))[0]
+        return torch.from_numpy(mask).to(self.device)
+
+
+class StoredSource(_Originals):
+    """Frozen features from the store. A network that runs layers with gradient (the residual chain) gets
+    the stored view's pixels instead, and computes its own."""
+
+    def __init__(self, study: Study, store: Store, tree: Tree, device: torch.device | None = None) -> None:
+        self.store, self.tree, self.size = store, tree, study.data.size
+        self.views, self.sources = study.features.views, store.sources
+        self.device = device or pick_device()
+
+    def features(self, model: ASGNet, ids: list[str], views: list[int], differentiable: bool = False) -> Features:
+        """Features of n views on the device; ``differentiable`` where the network trains its own layers."""
+        rows = self.store.rows(ids, views)
+        stored = self.store.features(rows, vit=model.config.vit != "none")
+        vit = None if stored.vit is None else stored.vit.to(self.device).float()
+        if model.config.residual:
+            images = self.store.images(rows).to(self.device)
+            return model.encode(images, differentiable=differentiable)._replace(vit=vit)
+        return Features(cnn=stored.cnn.to(self.device).float(), vit=vit)
+
+    def frozen(self, ids: list[str], views: list[int]) -> Features:
+        """What the frozen networks say, the ViT included, whatever the arm."""
+        return self.store.features(self.store.rows(ids, views))
+
+    def masks(self, ids: list[str], views: list[int], classes: list[int]) -> Tensor:
+        """(n, S, S) uint8 on the device: 1 the class, 0 anything else, 255 void."""
+        return self.store.masks(self.store.rows(ids, views), np.array(classes)).to(self.device)
+
+
+class OnlineSource(_Originals):
+    """Everything from the photographs: views are drawn afresh and the backbone runs every time. The number of
+    augmented views is unbounded (each is a pure function of random seed, image and view number)."""
+
+    views = 2**31
+    sources = None  # the network's own encoder says
+
+    def __init__(self, study: Study, tree: Tree, device: torch.device | None = None) -> None:
+        self.study, self.tree, self.size, self.seed = study, tree, study.data.size, study.data.seed
+        self.device = device or pick_device()
+
+    def features(self, model: ASGNet, ids: list[str], views: list[int], differentiable: bool = False) -> Features:
+        """Features of n views on the device."""
+        images = np.stack([self._view(i, v)[0] for i, v in zip(ids, views, strict=True)])
+        return model.encode(normalise(images).to(self.device), differentiable=differentiable)
+
+    def frozen(self, ids: list[str], views: list[int]) -> Features:
+        """What the frozen networks say, the ViT included, whatever the arm."""
+        return self.extractor(normalise(np.stack([self._view(i, v)[0] for i, v in zip(ids, views, strict=True)])))
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """Loaded when first asked for: training uses the model's own frozen networks instead."""
+        return Extractor(self.study, self.device)
+
+    def masks(self, ids: list[str], views: list[int], classes: list[int]) -> Tensor:
+        """(n, S, S) uint8 on the device: 1 the class, 0 anything else, 255 void."""
+        masks = np.stack([self._view(i, v)[1] for i, v in zip(ids, views, strict=True)])
+        return torch.from_numpy(class_target(masks, np.array(classes))).to(self.device)
+
+    def _view(self, image_id: str, view: int) -> tuple[np.ndarray, np.ndarray]:
+        return make_view(self.tree, image_id, view, self.size, self.seed)
+
+
+Source = StoredSource | OnlineSource
+

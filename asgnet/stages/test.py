@@ -1,0 +1,68 @@
+"""The testing stages: trained runs and training-free rows, on the same frozen episodes."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+
+from asgnet.config import Study
+from asgnet.data.episodes import read_episodes
+from asgnet.evaluate import score_episodes
+from asgnet.examples import save_examples
+from asgnet.files import atomic_path, write_json
+from asgnet.layout import Layout
+from asgnet.metrics import COUNTS
+from asgnet.provenance import record
+from asgnet.report import run_metrics
+from asgnet.stages.runs import load_run, open_source
+from asgnet.strict import unknown
+from asgnet.training_free import score_training_free
+
+EPISODE_COLUMNS = ["episode", "class", "query", "supports", *COUNTS, "prototypes", "fallback"]
+
+
+def run_test(study: Study, arm: str, fold: int, seed: int) -> dict[int, pd.DataFrame]:
+    """Test one trained run at every number of shots; write metrics, per-episode tables and a few examples."""
+    study.arm(arm), study.check_fold(fold)
+    layout = Layout.of(study)
+    folder = layout.run(arm, fold, seed)
+    with record(folder, "test"):
+        source, model = open_source(study), load_run(study, folder)
+        episodes = read_episodes(layout.episodes(fold, "test"))
+        tables = {}
+        for shots in study.test.shots:
+            tables[shots] = score_episodes(model, source, episodes, shots, study.test.batch)
+            write_scores(study, folder, tables[shots], shots, source.tree.classes, fold, seed)
+        save_examples(folder / "examples.npz", model, source, tables[min(tables)], min(tables), study.test.examples)
+    write_receipt(folder, layout.receipt(arm, fold, seed))
+    return tables
+
+
+def run_training_free(study: Study, arm: str, fold: int) -> None:
+    """Test a training-free row on the same episodes; its threshold is chosen on val episodes."""
+    if arm not in study.training_free:
+        raise unknown("params.yaml: training-free arm", arm, study.training_free)
+    study.check_fold(fold)
+    layout = Layout.of(study)
+    folder, source = layout.run(arm, fold, 0), open_source(study)
+    with record(folder, "test"):
+        val, test = (read_episodes(layout.episodes(fold, name)) for name in ("val", "test"))
+        for shots in study.test.shots:
+            table = score_training_free(study.training_free[arm], source, val, test, shots)
+            write_scores(study, folder, table, shots, source.tree.classes, fold, 0)
+    write_receipt(folder, layout.receipt(arm, fold, 0))
+
+
+def write_scores(
+    study: Study, folder: Path, table: pd.DataFrame, shots: int, classes: tuple[str, ...], fold: int, seed: int
+) -> None:
+    """episodes_<K>shot.csv and metrics_<K>shot.json of one run."""
+    with atomic_path(folder / f"episodes_{shots}shot.csv") as temporary:
+        table[EPISODE_COLUMNS].to_csv(temporary, index=False)
+    write_json(folder / f"metrics_{shots}shot.json", run_metrics(table, classes, fold, seed, study.test.resamples))
+
+
+def write_receipt(folder: Path, path: Path) -> None:
+    """The digests of a run's tables and examples."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".csv", ".npz"))
+    write_json(path, {file.name: sha256(file.read_bytes()).hexdigest() for file in files})

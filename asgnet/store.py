@@ -1,0 +1,165 @@
+"""The frozen-feature store: what the frozen networks say, once per image and view, memory-mapped.
+
+A frozen backbone's features are data (ARCHITECTURE: data flow). The store of a dataset is a folder of
+
+- ``views.csv``: one row a view: row, id, split ("train", "val" or "test"), view (0: plain, others augmented);
+- ``image.npy`` (R, S, S, 3) and ``mask.npy`` (R, S, S), uint8: the view itself, mask values class ids or 255;
+- ``cnn.npy`` (R, h, w, C) and ``vit.npy`` (R, 1 + T, D), float16: the frozen features, channels last;
+- ``meta.json``: written last, with a key that names the parameters, the code and the files that made it.
+
+Features are kept in half precision: it holds 11 bits of a value, more than the bf16 that training computes in.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.lib.format import open_memmap
+
+from asgnet.backbones import build_encoder, build_vit
+from asgnet.backbones.encoder import Features
+from asgnet.backbones.inference import for_inference
+from asgnet.config import Study
+from asgnet.data import open_dataset
+from asgnet.data.transforms import augment, fit, normalise
+from asgnet.data.tree import Tree
+from asgnet.device import autocast, fast_dtype, pick_device
+from asgnet.errors import UserError
+from asgnet.files import write_json
+from asgnet.progress import track
+from asgnet.rng import generator
+
+ARRAYS = ("image", "mask", "cnn", "vit")
+
+
+class Store:
+    """A finished feature store, opened for reading. Rows are views.
+
+    Raises UserError where the folder holds no finished store.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        try:
+            self.meta = json.loads((self.folder / "meta.json").read_text())
+        except (OSError, ValueError):
+            raise UserError(f"{folder}: no finished feature store; make it with `asgnet features`") from None
+        self.views = pd.read_csv(self.folder / "views.csv", dtype={"id": str}, keep_default_na=False)
+        self.image, self.mask, self.cnn, self.vit = (
+            np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS
+        )
+        self._row = {(i, v): r for r, i, v in self.views[["row", "id", "view"]].itertuples(index=False)}
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Channels of the parts of ``cnn``, in order."""
+        return tuple(self.meta["sources"])
+
+    def rows(self, ids: list[str], views: list[int] | None = None) -> np.ndarray:
+        """Rows of image ids in the given views (the plain ones by default)."""
+        return np.array([self._row[key] for key in zip(ids, views or [0] * len(ids), strict=True)])
+
+    def features(self, rows: np.ndarray, vit: bool = True) -> Features:
+        """Frozen features of the rows: cnn (n, C, h, w) in channels-last memory, vit (n, 1 + T, D); float16."""
+        cnn = torch.from_numpy(self.cnn[rows]).permute(0, 3, 1, 2)
+        return Features(cnn=cnn, vit=torch.from_numpy(self.vit[rows]) if vit else None)
+
+    def images(self, rows: np.ndarray) -> torch.Tensor:
+        """The views themselves, ImageNet-normalised: (n, 3, S, S) float32."""
+        return normalise(self.image[rows])
+
+    def masks(self, rows: np.ndarray, classes: np.ndarray) -> torch.Tensor:
+        """(n, S, S) uint8: 1 where the row's class stands, 255 where the mask is void, 0 elsewhere."""
+        return torch.from_numpy(class_target(self.mask[rows], classes))
+
+
+class Extractor:
+    """The frozen networks, ready to turn ImageNet-normalised images into Features."""
+
+    def __init__(self, study: Study, device: torch.device | None = None) -> None:
+        features = study.features
+        self.device = device or pick_device()
+        encoder = build_encoder(study.model, features.weights, features.pretrained)
+        self.encoder = for_inference(encoder, fast_dtype(self.device)).to(self.device)
+        self.vit = build_vit(study.model, features.weights, features.pretrained).to(self.device).eval()
+
+    @torch.inference_mode()
+    def __call__(self, images: torch.Tensor) -> Features:
+        """(n, 3, S, S) float32 -> cnn (n, C, h, w), vit (n, 1 + T, D), in half precision on the CPU."""
+        images = images.to(self.device)
+        with autocast(self.device):
+            features = Features(cnn=self.encoder(images).cnn, vit=self.vit(images))
+        return Features(cnn=features.cnn.half().cpu(), vit=features.vit.half().cpu())
+
+
+def class_target(masks: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Class-id masks (n, H, W) -> the binary targets of one class each: 1 the class, 255 void, 0 the rest."""
+    target = (masks == classes[:, None, None]).astype(np.uint8)
+    target[masks == 255] = 255
+    return target
+
+
+def view_table(index: pd.DataFrame, views: int) -> pd.DataFrame:
+    """One row a view: all views of training images, the plain view of the others."""
+    images = index[["split", "id"]].drop_duplicates().sort_values(["split", "id"])
+    count = images["split"].map(lambda split: views if split == "train" else 1)
+    table = images.loc[images.index.repeat(count)].reset_index(drop=True)
+    table["view"] = table.groupby("id").cumcount()
+    return table.reset_index(names="row")
+
+
+def make_view(tree: Tree, image_id: str, view: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The image and mask of one view, (S, S, 3) and (S, S): view 0 is plain, the others are augmented."""
+    image, mask = tree.image(image_id), tree.mask(image_id)
+    if view == 0:
+        return fit(image, mask, size)
+    return augment(image, mask, size, generator(seed, f"view-{image_id}", view))
+
+
+def extract(study: Study, index: pd.DataFrame, folder: Path | str, key: str) -> Path:
+    """Fill the store at ``folder``; a store of the same ``key`` is left as it is, a partly filled one goes on.
+
+    ``key`` names everything the features depend on. Progress is kept beside the arrays, so that a killed
+    extraction resumes at the last finished batch.
+    """
+    folder = Path(folder)
+    done_file, table = folder / "progress.json", view_table(index, study.features.views)
+    if (folder / "meta.json").exists() and json.loads((folder / "meta.json").read_text())["key"] == key:
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "meta.json").unlink(missing_ok=True)
+    progress = json.loads(done_file.read_text()) if done_file.exists() else {}
+    start = progress.get("rows", 0) if progress.get("key") == key else 0
+    tree, extractor = open_dataset(study.data.dataset, study.data.root), Extractor(study)
+    arrays: dict[str, np.ndarray] = {}
+    batch = study.features.batch
+    for first in track(range(start, len(table), batch), "features", initial=start // batch):
+        part = table.iloc[first : first + batch]
+        pairs = [make_view(tree, i, v, study.data.size, study.data.seed) for i, v in zip(part["id"], part["view"])]
+        values = {"image": np.stack([p[0] for p in pairs]), "mask": np.stack([p[1] for p in pairs])}
+        features = extractor(normalise(values["image"]))
+        values |= {"cnn": features.cnn.permute(0, 2, 3, 1).numpy(), "vit": features.vit.numpy()}
+        if not arrays:
+            arrays = {name: _open(folder / f"{name}.npy", len(table), values[name], start > 0) for name in ARRAYS}
+        for name in ARRAYS:
+            arrays[name][first : first + len(part)] = values[name]
+        if first // batch % 25 == 24:
+            for array in arrays.values():
+                array.flush()
+            write_json(done_file, {"key": key, "rows": first + len(part)})
+    for array in arrays.values():
+        array.flush()
+    table.to_csv(folder / "views.csv", index=False)
+    meta = {"key": key, "sources": extractor.encoder.sources, "rows": len(table), "model": asdict(study.model)}
+    write_json(folder / "meta.json", meta)
+    done_file.unlink(missing_ok=True)
+    return folder
+
+
+def _open(path: Path, rows: int, sample: np.ndarray, resume: bool) -> np.ndarray:
+    if resume:
+        return open_memmap(path, mode="r+")
+    return open_memmap(path, mode="w+", dtype=sample.dtype, shape=(rows, *sample.shape[1:]))

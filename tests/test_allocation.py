@@ -1,0 +1,57 @@
+"""GPA. Run: pytest tests/test_allocation.py"""
+
+import pytest
+import torch
+
+from asgnet.allocation import gpa
+from asgnet.rng import torch_generator
+
+QUERY = torch.tensor([[[[3.0, 0.0]], [[4.0, -2.0]]]])  # (1, 2, 1, 2): cells (3, 4) and (0, -2)
+
+
+def test_by_hand():
+    prototypes = torch.tensor([[[2.0, 0.0], [0.0, 5.0], [0.0, -1.0]]])
+    guide, probability, index = gpa(QUERY, prototypes, torch.tensor([[True, True, False]]))
+    # cosines: cell 0: 0.6, 0.8; cell 1: 0, -1
+    assert index.tolist() == [[[1, 0]]]
+    assert guide.tolist() == [[[[0.0, 2.0]], [[5.0, 0.0]]]]
+    torch.testing.assert_close(probability, torch.tensor([[[[1.4, -1.0]]]]))
+    guide, probability, index = gpa(QUERY, prototypes, torch.tensor([[True, True, True]]))
+    assert index.tolist() == [[[1, 2]]]
+    torch.testing.assert_close(probability, torch.tensor([[[[0.6, 0.0]]]]))
+
+
+def test_prototypes_that_are_not_there_change_nothing():
+    rng = torch_generator(0, "gpa")
+    query, prototypes = torch.randn(2, 8, 5, 7, generator=rng), torch.randn(2, 6, 8, generator=rng)
+    valid = torch.tensor([[True, False, True, False, False, True], [False, True, False, False, False, False]])
+    first = gpa(query, prototypes, valid)
+    second = gpa(query, prototypes.masked_fill(~valid[..., None], 1e3), valid)
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)
+    assert (first[2][1] == 1).all()
+
+
+def test_no_prototype_at_all_gives_zeros():
+    guide, probability, _ = gpa(QUERY, torch.full((1, 2, 2), 3.0), torch.zeros(1, 2, dtype=torch.bool))
+    assert (guide == 0).all()
+    assert (probability == 0).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.0])
+def test_gradient_reaches_the_query(scale):
+    query = (QUERY * scale).requires_grad_()
+    _, probability, _ = gpa(query, torch.tensor([[[2.0, 1.0]]]), torch.tensor([[True]]))
+    probability.sum().backward()
+    assert query.grad.isfinite().all()
+    assert (query.grad != 0).any()
+
+
+def test_float32_under_autocast():
+    rng = torch_generator(1, "gpa")
+    query, prototypes = torch.randn(1, 8, 5, 5, generator=rng), torch.randn(1, 3, 8, generator=rng)
+    valid = torch.ones(1, 3, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = gpa(query, prototypes, valid)
+    for a, b in zip(inside, gpa(query, prototypes, valid), strict=True):
+        assert torch.equal(a, b)

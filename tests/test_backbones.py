@@ -1,0 +1,167 @@
+"""Lite0 as ASGNet's encoder, and its fast form. Run: pytest tests/test_backbones.py"""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from asgnet.backbones import build_encoder, build_vit, for_inference
+from asgnet.backbones.depthwise import FrozenDepthwise
+from asgnet.backbones.encoder import Encoder, renormalise
+from asgnet.config import ModelConfig
+from asgnet.device import autocast, fast_dtype
+from asgnet.errors import UserError
+from asgnet.rng import torch_generator
+
+LITE0 = ModelConfig(backbone="lite0")
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch_generator(0, "test", *shape))
+
+
+@pytest.fixture(scope="module")
+def lite0() -> Encoder:
+    return build_encoder(LITE0, "no-such-folder")
+
+
+@pytest.mark.parametrize("size", [257, 321])
+@torch.no_grad()
+def test_lite0_equals_timm_features(lite0, size):
+    reference = timm.create_model("tf_efficientnet_lite0", features_only=True, output_stride=8).eval()
+    stem, *stages = lite0.layers
+    state = {f"conv_stem.{k}": v for k, v in stem[0].state_dict().items()}
+    state |= {f"bn1.{k}": v for k, v in stem[1].state_dict().items()}
+    stages = [stem[2], stages[0], stages[1], *stages[2][0], *stages[2][1]]
+    state |= {f"blocks.{i}.{k}": v for i, stage in enumerate(stages) for k, v in stage.state_dict().items()}
+    reference.load_state_dict(state)
+    images = noise(1, 3, size, size)
+    expected = reference(renormalise(images, (0.5,) * 3, (0.5,) * 3))
+    outputs = list(lite0.run(lite0.prepare(images)))
+    for output, map_ in zip([*outputs[:3], *outputs[3]], expected, strict=True):
+        torch.testing.assert_close(output, map_)
+    features = lite0.collect(outputs)
+    torch.testing.assert_close(features, torch.cat(expected[2:], 1))
+    side = (size - 1) // 8 + 1
+    assert features.shape == (1, sum(lite0.sources), side, side)
+
+
+@torch.no_grad()
+def test_declared_strides_and_channels_are_true(lite0):
+    x = lite0.prepare(noise(1, 3, 65, 65))
+    outputs = lite0.run(x)
+    for (inputs, channels), stride, output in zip(lite0.layer_channels, lite0.layer_strides, outputs, strict=True):
+        last = output[-1] if isinstance(output, tuple) else output
+        assert (x.shape[1], last.shape[1]) == (inputs, channels)
+        assert last.shape[2] == (x.shape[2] - 1) // stride + 1
+        x = last
+
+
+def test_renormalisation_undoes_imagenet():
+    pixels = torch.rand(2, 3, 5, 5, generator=torch_generator(0, "pixels"))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    torch.testing.assert_close(renormalise((pixels - mean) / std, (0.5,) * 3, (0.5,) * 3), pixels * 2 - 1)
+
+
+@pytest.mark.parametrize("backbone", ["lite0", "resnet50"])
+def test_folding_changes_nothing_and_lets_the_gradient_through(backbone, lite0):
+    encoder = lite0 if backbone == "lite0" else build_encoder(ModelConfig(backbone=backbone), pretrained=False)
+    if backbone == "resnet50":
+        for name, buffer in encoder.named_buffers():
+            if name.endswith("running_var"):
+                buffer.uniform_(0.5, 1.5, generator=torch_generator(0, "var"))
+    fast = for_inference(encoder)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules())  # the original is untouched
+    images = noise(1, 3, 33, 33)
+    gradients = []
+    for net in (encoder, fast):
+        leaf = images.clone().requires_grad_()
+        features = net(leaf).cnn
+        (features * noise(*features.shape)).sum().backward()
+        gradients.append((features.detach(), leaf.grad))
+    (features, gradient), (fast_features, fast_gradient) = gradients
+    assert (fast_features - features).norm() < 1e-4 * features.norm()
+    assert (fast_gradient - gradient).norm() < 1e-3 * gradient.norm()
+
+
+@torch.no_grad()
+def test_bfloat16_features_point_the_same_way(lite0):
+    images = noise(1, 3, 65, 65)
+    fast = for_inference(lite0, torch.bfloat16)(images).cnn
+    assert fast.dtype == torch.bfloat16
+    assert torch.cosine_similarity(fast.float(), lite0(images).cnn).mean() > 0.99
+
+
+def test_frozen_encoder_stays_in_eval(lite0):
+    lite0.train()
+    assert not any(module.training for module in lite0.modules())
+    assert not any(parameter.requires_grad for parameter in lite0.parameters())
+    with pytest.raises(ValueError, match="batch_statistics"):
+        for_inference(build_encoder(ModelConfig(backbone="lite0", batch_statistics=True), pretrained=False))
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 4, 5])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("sides", [(1, 1), (7, 9), (8, 13), (33, 33)])
+def test_depthwise_equals_convolution(kernel, dilation, sides):
+    conv = nn.Conv2d(6, 6, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=6)
+    _agree(conv, FrozenDepthwise(conv), sides)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("sides", [(1, 3), (9, 13), (33, 17)])
+def test_strided_depthwise_equals_convolution(kernel, sides):
+    _agree(conv := nn.Conv2d(6, 6, kernel, stride=2, padding=kernel // 2, groups=6), FrozenDepthwise(conv), sides)
+    with pytest.raises(ValueError, match="odd sides"):
+        FrozenDepthwise(conv)(noise(1, 6, 8, 9))
+
+
+def _agree(conv: nn.Conv2d, frozen: FrozenDepthwise, sides: tuple[int, int]) -> None:
+    results = []
+    for layer in (conv, frozen):
+        x = noise(2, 6, *sides).requires_grad_()
+        y = layer(x)
+        y.backward(noise(*y.shape))
+        results.append((y.detach(), x.grad))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_depthwise_under_autocast_returns_the_inputs_precision():
+    conv = nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4)
+    x = noise(1, 4, 9, 9).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = FrozenDepthwise(conv)(x)
+    y.float().sum().backward()
+    assert (y.dtype, x.grad.dtype) == (torch.bfloat16, torch.float32)
+
+
+def test_random_backbones_are_labelled_and_repeatable():
+    before = torch.get_rng_state()
+    one, two = (build_encoder(LITE0, pretrained=False) for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())  # the global generator is left alone
+    assert one.source == "random initialisation"
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    vit = build_vit(ModelConfig(vit_size=28), pretrained=False)
+    assert vit.source == "random initialisation"
+    assert vit(noise(1, 3, 28, 28)).shape == (1, 5, 384)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("resnet50", 196, "model.vit_model: 'resnet50' is no ViT"),
+        ("vit_small_patch14_reg4_dinov2", 196, "5 tokens before its patches"),
+        ("vit_small_patch14_dinov2", 200, "model.vit_size: 200 is no multiple of the patch size 14"),
+    ],
+)
+def test_unfit_vits_are_refused(name, size, message):
+    with pytest.raises(UserError, match=message):
+        build_vit(ModelConfig(vit_model=name, vit_size=size), pretrained=False)
+
+
+def test_fast_precision_multiplies():
+    assert fast_dtype() in (torch.bfloat16, torch.float32)
+    with autocast():
+        assert (noise(3, 3) @ noise(3, 3)).dtype == fast_dtype()

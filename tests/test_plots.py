@@ -1,0 +1,124 @@
+"""Every kind of figure is drawn from made-up data and saved without a warning, with the same bytes each time."""
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from study import write_study
+
+from asgnet import results, tables
+from asgnet.plots import bars, contact, curves, overlay, panels, save, style
+from asgnet.rng import generator
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[results.Run]:
+    return results.find_runs(write_study(tmp_path_factory.mktemp("results")))
+
+
+def photograph(index: int, height: int = 49, width: int = 65) -> np.ndarray:
+    return generator(index, "test-plots").integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def disc(height: int = 49, width: int = 65, shift: int = 0) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return (y - height // 2) ** 2 + (x - width // 2 - shift) ** 2 < (height // 3) ** 2
+
+
+def clustering(index: int) -> panels.Clustering:
+    rng = generator(index, "test-clustering")
+    superpixel = np.where(disc(7, 9), rng.integers(0, 3, (7, 9)), -1)
+    cells = np.array([[3, 4], [2, 3]])
+    guide, probability = rng.integers(0, 3, (7, 9)), rng.uniform(-1, 3, (7, 9))
+    frames = photograph(index), disc(), superpixel, cells, photograph(index + 1), disc(shift=3)
+    return panels.Clustering("cat", *frames, guide, probability)
+
+
+def prediction(index: int, predicted: np.ndarray) -> panels.Prediction:
+    truth = disc().astype(np.uint8)
+    truth[:3] = 255
+    return panels.Prediction("dog", photograph(index), disc(), photograph(index + 1), truth, predicted, 41.5)
+
+
+def tables_figure(name: str) -> Callable[[list[results.Run]], Figure]:
+    def draw(runs: list[results.Run]) -> Figure:
+        match name:
+            case "curves":
+                return curves.curves(results.histories(runs), ["baseline", "vit_patch"])
+            case "gap":
+                gaps = tables.gaps(results.histories(runs))
+                return bars.gap(gaps, tables.gap_intervals(gaps))
+            case "differences":
+                return bars.differences(tables.comparison(runs), ["vit_patch"])
+            case _:
+                return getattr(bars, name)(tables.main_table(runs))
+
+    return draw
+
+
+FIGURES = {
+    **{name: tables_figure(name) for name in ("curves", "test_miou", "per_fold", "gap", "differences")},
+    "superpixels": lambda _: panels.superpixels([clustering(0), clustering(5)]),
+    "predictions": lambda _: panels.predictions([
+        prediction(0, disc(shift=4)), prediction(1, np.zeros((49, 65), bool)), prediction(2, np.ones((49, 65), bool)),
+    ]),
+    "contact": lambda _: contact.contact_sheet({
+        "cat": [(photograph(0), disc(), None)],
+        "cow": [(photograph(1, 65, 49), disc(65, 49), disc(65, 49) * 2)] * 2,
+        "dog": [(photograph(2), disc(), disc() * 1)],
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_is_saved_with_its_source_and_the_same_bytes(name, runs, tmp_path):
+    source = tmp_path / "input.csv"
+    source.write_text("a,b\n")
+    first, second = (
+        save.save(FIGURES[name](runs), name, tmp_path / folder, "figures", [source]) for folder in ("first", "second")
+    )
+    assert [path.name for path in first] == [f"{name}.pdf", f"{name}.png"]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    digest = save.hash_of([source])
+    pdf = first[0].read_bytes()
+    assert f"sha256:{digest}".encode() in pdf
+    assert b"stage figures" in pdf
+    assert b"CreationDate" not in pdf
+    with Image.open(first[1]) as image:
+        assert image.text["Source"] == f"inputs sha256:{digest}"
+        assert image.text["Description"] == "stage figures"
+        assert np.asarray(image.convert("L")).std() > 5  # something is drawn
+
+
+def test_hash_depends_on_contents_alone(tmp_path):
+    a, b, c = (tmp_path / name for name in "abc")
+    a.write_text("1")
+    b.write_text("2")
+    c.write_text("1")
+    assert save.hash_of([a, b]) == save.hash_of([b, c])
+    assert save.hash_of([a, b]) != save.hash_of([a, c])
+    inner = [hashlib.sha256(text).hexdigest() for text in (b"1", b"2")]
+    assert save.hash_of([a, b]) == hashlib.sha256("\n".join(sorted(inner)).encode()).hexdigest()
+
+
+def test_looks_differ_in_grey():
+    for count in range(1, 7):
+        looks = style.looks(range(count)).values()
+        red, green, blue = (np.array([int(look.colour[i : i + 2], 16) for look in looks]) for i in (1, 3, 5))
+        grey = 0.299 * red + 0.587 * green + 0.114 * blue
+        assert (np.diff(grey) > 10).all()
+    assert len({(look.line, look.colour) for look in style.looks(range(6)).values()}) == 6
+
+
+def test_enlarging_keeps_corners_on_corners():
+    grid = np.arange(6).reshape(2, 3)
+    big = overlay.enlarge(grid, 9, 17)
+    assert big.shape == (9, 17)
+    assert [big[0, 0], big[0, -1], big[-1, 0], big[-1, -1]] == [0, 2, 3, 5]
+    assert set(np.unique(big)) == set(range(6))

@@ -1,0 +1,148 @@
+"""Seed cells and SGC. Run: pytest tests/test_superpixel.py"""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from asgnet.rng import generator, torch_generator
+from asgnet.superpixel import FAR, place_seeds, sgc, squared_distance
+
+
+def blobs(count: int, height: int, width: int) -> torch.Tensor:
+    """Random smooth masks (count, height, width) bool."""
+    noise = torch.rand(count, 1, 5, 5, generator=torch_generator(0, "blobs"))
+    smooth = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic", align_corners=True)
+    return smooth[:, 0] > 0.45
+
+
+def seeds_by_scipy(mask: np.ndarray, max_seeds: int, area: float) -> np.ndarray:
+    """The published rule, word by word, on a mask that is already on the grid."""
+    rows, cols = np.nonzero(mask)
+    seeds = np.full((max_seeds, 2), -1)
+    count = min(round(mask.sum() / area), max_seeds)
+    if count < 2:
+        return seeds
+    crop = mask[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1].copy()
+    for placed in range(count):
+        distance = distance_transform_edt(crop)
+        at = np.unravel_index(distance.argmax(), crop.shape)
+        seeds[placed] = at[0] + rows.min(), at[1] + cols.min()
+        crop[at] = False
+    return seeds
+
+
+def test_squared_distance_is_exact():
+    background = ~blobs(8, 13, 17)
+    for ours, theirs in zip(squared_distance(background), background, strict=True):
+        assert np.array_equal(ours, np.rint(distance_transform_edt(~theirs.numpy()) ** 2))
+    assert (squared_distance(torch.zeros(1, 3, 3, dtype=torch.bool)) >= FAR).all()
+
+
+def test_published_seeds_match_scipy_on_random_masks():
+    masks = blobs(12, 24, 31)
+    masks[0] = True  # no background at all
+    masks[1] = False
+    masks[2] = False
+    masks[2, 4:15, 6:20] = True  # none within its bounding box
+    seeds = place_seeds(masks, (24, 31), max_seeds=6, area_per_seed=16.0)
+    for ours, mask in zip(seeds, masks, strict=True):
+        assert np.array_equal(ours, seeds_by_scipy(mask.numpy(), 6, 16.0))
+
+
+def test_padded_rule_keeps_away_from_the_frame_and_inside_the_feature_mask():
+    full = torch.ones(257, 257)
+    assert place_seeds(full, (33, 33), 5, 30.0, "published")[0].tolist() == [32, 32]
+    assert place_seeds(full, (33, 33), 5, 30.0, "padded")[0].tolist() == [16, 16]
+    masks = blobs(10, 257, 257)
+    inside = torch.nn.functional.interpolate(masks[:, None].float(), (33, 33), mode="bilinear", align_corners=True) == 1
+    for seeds, cells in zip(place_seeds(masks, (33, 33), 5, 20.0, "padded"), inside[:, 0], strict=True):
+        used = seeds[seeds[:, 0] >= 0]
+        assert cells[used[:, 0], used[:, 1]].all()
+
+
+@pytest.mark.parametrize(("cells", "count"), [(0, 0), (14, 0), (15, 2), (25, 2), (36, 4), (400, 5)])
+def test_number_of_seeds(cells, count):
+    mask = (torch.arange(400) < cells).view(20, 20)
+    seeds = place_seeds(mask, (20, 20), 5, 10.0)
+    assert seeds.dtype == torch.int64
+    assert (seeds[:count] >= 0).all()
+    assert (seeds[count:] == -1).all()
+
+
+def clusters(batch: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    features = torch.randn(batch, 6, 9, 11, generator=torch_generator(0, "sgc"))
+    mask = torch.zeros(batch, 9, 11)
+    mask[:, 1:8, 2:10] = 1
+    seeds = torch.tensor([[2, 3], [6, 8], [4, 5], [-1, -1]]).expand(batch, -1, -1)
+    return features, mask, seeds
+
+
+def test_sgc_follows_its_formula():
+    features, mask, seeds = clusters()
+    prototypes, valid = sgc(features, mask, seeds, iterations=3, spatial_weight=25.0)
+    assert valid.tolist() == [[True, True, True, False]] * 2
+    for b in range(2):
+        cells = np.argwhere(mask[b].numpy() == 1)
+        points = np.concatenate([features[b].numpy()[:, cells[:, 0], cells[:, 1]].T, cells], 1).astype(np.float64)
+        for n, (row, col) in enumerate(seeds[b, :3].tolist()):
+            centre = np.concatenate([features[b, :, row, col].numpy(), [row, col]]).astype(np.float64)
+            for _ in range(3):
+                square = (points - centre) ** 2
+                weight = np.exp(-np.sqrt(square[:, :-2].sum(1) + square[:, -2:].sum(1) / 25.0))
+                centre = (weight / weight.sum()) @ points
+            np.testing.assert_allclose(prototypes[b, n], centre[:-2], rtol=1e-5, atol=1e-6)
+
+
+def test_sgc_is_equivariant_to_the_order_of_seeds_and_of_samples():
+    features, mask, seeds = clusters()
+    prototypes, valid = sgc(features, mask, seeds, 5)
+    order = [3, 1, 0, 2]
+    shuffled, valid_ = sgc(features.flip(0), mask.flip(0), seeds[:, order], 5)
+    torch.testing.assert_close(shuffled, prototypes.flip(0)[:, order])
+    assert torch.equal(valid_, valid[:, order])
+
+
+def test_sgc_without_seeds_is_the_masked_average():
+    features, mask, _ = clusters()
+    prototypes, valid = sgc(features, mask, torch.full((2, 3, 2), -1), 5)
+    expected = (features * mask[:, None]).sum((2, 3)) / (mask.sum((1, 2))[:, None] + 0.0005)
+    torch.testing.assert_close(prototypes[:, 0], expected)
+    assert valid.tolist() == [[True, False, False]] * 2
+    assert (prototypes[:, 1:] == 0).all()
+
+
+def test_vanishing_and_empty_masks_stay_finite():
+    features, mask, seeds = clusters()
+    soft = torch.stack([mask[0] * 0.5, mask[1] * 0])
+    prototypes, valid = sgc(features, soft, seeds, 5)
+    expected = (features[0] * soft[0]).sum((1, 2)) / (soft[0].sum() + 0.0005)
+    torch.testing.assert_close(prototypes[0, 0], expected)
+    assert valid.tolist() == [[True, False, False, False], [False] * 4]
+    assert (prototypes[1] == 0).all()
+    far, _ = sgc(features * 1e4, mask, seeds, 5)  # exp(-D) of every other cell underflows
+    assert far.isfinite().all()
+
+
+def test_sgc_takes_no_gradient_unless_asked():
+    features, mask, seeds = clusters()
+    features.requires_grad_()
+    assert not sgc(features, mask, seeds, 2)[0].requires_grad
+    prototypes, _ = sgc(features, mask, seeds, 2, differentiable=True)
+    prototypes.sum().backward()
+    assert features.grad.isfinite().all()
+    assert (features.grad.abs().sum((0, 1))[mask[0] == 0] == 0).all()
+
+
+def test_sgc_is_float32_under_autocast():
+    features, mask, seeds = clusters()
+    plain, _ = sgc(features, mask, seeds, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside, _ = sgc(features, mask, seeds, 5)
+    assert torch.equal(plain, inside)
+
+
+def test_rules_are_known():
+    size = int(generator(0, "size").integers(8, 16))
+    with pytest.raises(ValueError, match="'floor'"):
+        place_seeds(torch.ones(size, size), (size, size), 5, 10.0, "floor")
