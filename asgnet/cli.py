@@ -37,9 +37,9 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    stage("data", _stage("prepare.make_data"), "make the embedded dataset, or complete a VOC tree")
-    stage("episodes", _stage("prepare.make_episodes"), "index the dataset and freeze the episodes of every fold")
-    stage("features", _stage("prepare.make_features"), "compute the frozen features, once per image and view")
+    stage("data", _stage("data.make_data"), "make the embedded dataset, or complete a VOC tree")
+    stage("episodes", _stage("episodes.make_episodes"), "index the dataset and freeze the episodes of every fold")
+    stage("features", _stage("features.make_features"), "compute the frozen features, once per image and view")
     stage("train", _stage("train.run_training", "arm", "fold", "seed"), "train one run", "arm", "fold", "seed")
     stage("test", _stage("test.run_test", "arm", "fold", "seed"), "test one trained run", "arm", "fold", "seed")
     stage("training-free", _stage("test.run_training_free", "arm", "fold"), "test one training-free row", "arm", "fold")

@@ -13,6 +13,8 @@ LOW_LEVEL = 64  # channels of layer1 after its reduction
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear with aligned corners, the only resizing of feature maps in this network."""
+    if tuple(x.shape[2:]) == tuple(size):
+        return x  # what aligned corners give, without the work
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
@@ -51,12 +53,12 @@ class FEM(nn.Module):
         self.polish = double_conv(width)
 
     def forward(self, x: Tensor, layer1: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        grid = x.shape[2:]
+        grid = tuple(x.shape[2:])
         features, probability = x[:, :-1], x[:, -1:]
         scales: list[Tensor] = []  # (B, width, h, w) each
         auxiliary: list[Tensor] = []
         for i, size in enumerate(bin_sizes(grid)):
-            pooled = F.adaptive_avg_pool2d(features, size)  # (B, 2 width, *size)
+            pooled = features if size == grid else F.adaptive_avg_pool2d(features, size)  # (B, 2 width, *size)
             y = self.merge[i](torch.cat([pooled, resize(probability, size)], 1))  # (B, width, *size)
             if scales:
                 y = y + self.descend[i - 1](torch.cat([y, resize(scales[-1], size)], 1))

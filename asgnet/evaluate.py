@@ -72,7 +72,7 @@ def _count(
     if (height, width) != tuple(target.shape):
         logits = unfit(logits[None], height, width)[0]
         target = source.original_mask(query, class_id)
-    prediction = logits.argmax(0)  # (H, W)
+    prediction = logits[1] > logits[0]  # (H, W)
     if watch is not None:
         watch(row, prediction)
     return intersection_union(prediction[None], target[None])[0]

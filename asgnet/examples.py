@@ -27,7 +27,9 @@ def save_examples(path: Path, model: ASGNet, source: Source, scored: pd.DataFram
         arrays[f"prediction_{row}"] = prediction.cpu().numpy().astype(np.uint8)
 
     score_episodes(model, source, chosen, shots, watch=keep)
-    for k, (query, supports, label) in enumerate(zip(chosen["query"], chosen["supports"], chosen["class"], strict=True)):
+    for k, (query, supports, label) in enumerate(
+        zip(chosen["query"], chosen["supports"], chosen["class"], strict=True)
+    ):
         support = supports.split(";")[0]
         for name, image_id in (("query", query), ("support", support)):
             arrays[f"{name}_{k}"] = source.tree.image(image_id)

@@ -53,7 +53,7 @@ class Head(nn.Module):
             tokens = token_map(features.vit.to(x.dtype), self.config.vit)  # (N, D, t, t)
             x = torch.cat([x, resize(self.project_vit(tokens), x.shape[2:])], 1)  # (N, C + vit_width, h, w)
         if self.config.normalise_sources:
-            x = torch.cat([standardise(part) for part in x.split(self.parts, 1)], 1)
+            x = standardise(x, self.parts)
         return self.down_conv(x)
 
     @torch.no_grad()
@@ -65,10 +65,16 @@ class Head(nn.Module):
         bool: the mask has no cell that is exactly 1 on the grid (`to_grid` samples one pixel in 64), so its prototype
         is the average weighted by the share of each cell that the object covers.
         """
-        config, grid = self.config, tuple(reduced.shape[2:])
         if iterations is None:
-            iterations = config.iterations_train if self.training else config.iterations_eval
-        masks = masks == 1
+            iterations = self.config.iterations_train if self.training else self.config.iterations_eval
+        cells, seeds, fallback = self.place(masks, tuple(reduced.shape[2:]), seeds)
+        prototypes, valid = sgc(reduced, cells, seeds, iterations, self.config.spatial_weight)
+        return prototypes, valid, fallback
+
+    def place(self, masks: Tensor, grid: tuple[int, int], seeds: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Where SGC starts: masks (N, H, W) -> cells (N, h, w) in [0, 1], seeds (N, M, 2), fallback (N,), as in
+        `prototypes`."""
+        config, masks = self.config, masks == 1
         if seeds is None:
             area = config.area_per_seed * grid[0] * grid[1] / PUBLISHED_CELLS
             seeds = place_seeds(masks, grid, config.max_seeds, area, config.seed_rule)
@@ -80,9 +86,7 @@ class Head(nn.Module):
         cells = to_grid(masks, grid)  # (N, h, w)
         fallback = ~(cells == 1).flatten(1).any(1)
         shares = F.adaptive_avg_pool2d(masks.float(), grid)
-        cells = torch.where(fallback[:, None, None], shares, cells)
-        prototypes, valid = sgc(reduced, cells, seeds, iterations, config.spatial_weight)
-        return prototypes, valid, fallback
+        return torch.where(fallback[:, None, None], shares, cells), seeds, fallback
 
     def decode(
         self,
@@ -95,7 +99,9 @@ class Head(nn.Module):
         """query (B, width, h, w), the pooled prototypes of all shots (B, M, width), valid (B, M) and, for ASPP, the
         query's layer1 -> logits (B, 2, H, W) for size = (H, W), and auxiliary logits (B, 2, *) on their own grids."""
         guide, probability, _ = gpa(query, prototypes, valid)
-        x = torch.cat([query.float(), guide, probability], 1)  # (B, 2 width + 1, h, w)
+        # In the query's precision: under autocast the context module computes in it anyway, on half the memory.
+        x = torch.cat([part.to(query.dtype) for part in (query, guide, probability)], 1)  # (B, 2 width + 1, h, w)
+        x = x.contiguous(memory_format=torch.channels_last)
         context, auxiliary = self.context(x, layer1)
         return resize(self.classifier(context), size), auxiliary
 
@@ -111,11 +117,11 @@ def token_map(tokens: Tensor, slice_: str) -> Tensor:
     return rearrange(tokens[:, start : start + count], "n (row col) d -> n d row col", row=isqrt(count))
 
 
-def standardise(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """LayerNorm without parameters over the channels of each cell: (N, C, h, w) -> the same."""
-    x = x.float()
-    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
-    return (x - mean) * torch.rsqrt(variance + eps)
+def standardise(x: Tensor, sources: tuple[int, ...]) -> Tensor:
+    """LayerNorm without parameters over the channels of each cell and source: (N, sum(sources), h, w) -> the same,
+    channels last."""
+    parts = x.movedim(1, -1).split(sources, -1)
+    return torch.cat([F.layer_norm(part.float(), part.shape[-1:]) for part in parts], -1).movedim(-1, 1)
 
 
 def recount(seeds: Tensor) -> Tensor:

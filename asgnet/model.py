@@ -65,18 +65,18 @@ class ASGNet(nn.Module):
         Raises UserError on shapes that do not fit.
         """
         check_episode(x, s_x, s_y, s_seed, y)
+        if self.vit is None and self.config.vit != "none":
+            raise UserError(f"this network was built without its ViT ({self.config.vit_model}): give it one")
         # The query first: autocast caches the weights it casts, and those cast without gradient have none later.
         query = self.encode(x, differentiable=True)
         support = self.encode(s_x.flatten(0, 1))  # (B K, ...)
         return self.forward_features(query, support, s_y, s_seed, y)
 
     def encode(self, images: Tensor, differentiable: bool = False) -> Features:
-        """ImageNet-normalised images (N, 3, H, W) -> Features. Without gradient, unless ``differentiable`` and there
-        is a residual chain that learns from it."""
+        """ImageNet-normalised images (N, 3, H, W) -> Features, with tokens where this network holds a ViT. Without
+        gradient, unless ``differentiable`` and there is a residual chain that learns from it."""
         if self.encoder is None:
             raise UserError("this network was built without its encoder: give it one to run it on images")
-        if self.vit is None and self.config.vit != "none":
-            raise UserError(f"this network was built without its ViT ({self.config.vit_model}): give it one")
         with torch.no_grad():
             tokens = None if self.vit is None else self.vit(images)  # (N, 1 + T, D)
         if self.chain is None:
@@ -107,7 +107,7 @@ class ASGNet(nn.Module):
             return logits
         if y is None:
             raise UserError("y, the query's mask (B, H, W), is missing: training mode returns losses")
-        return logits.argmax(1), *losses(logits, auxiliary, y)
+        return (logits[:, 1] > logits[:, 0]).long(), *losses(logits, auxiliary, y)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """The head's and the chain's; what is frozen takes no gradient."""

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from asgnet.intervals import interval
-from asgnet.metrics import class_iou, fb_iou, miou
+from asgnet.metrics import class_iou, fb_iou
 
 
 def run_metrics(

@@ -1,5 +1,6 @@
 """The residual chain: the notes' arm 5.3."""
 
+import torch
 from torch import Tensor, nn
 
 from asgnet.backbones.encoder import Encoder, Features
@@ -26,6 +27,12 @@ class ResidualChain(nn.Module):
         for layer, projection in zip(encoder.layers, self.projections, strict=True):
             output = layer(x)
             taps = output if isinstance(output, tuple) else (output,)
-            x = taps[-1] + projection(x.to(projection.weight.dtype)).to(taps[-1].dtype)  # encoders may be in bf16
+            x = taps[-1] + projected(projection, x).to(taps[-1].dtype)
             outputs.append((*taps[:-1], x) if isinstance(output, tuple) else x)
         return Features(cnn=encoder.collect(outputs), layer1=outputs[1])
+
+
+def projected(projection: nn.Conv2d, x: Tensor) -> Tensor:
+    """projection(x), for an x in the encoder's precision: autocast takes it as it is, else the weights' is needed."""
+    cast = torch.is_autocast_enabled(x.device.type)
+    return projection(x if cast else x.to(projection.weight.dtype))

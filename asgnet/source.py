@@ -97,4 +97,3 @@ class OnlineSource(_Originals):
 
 
 Source = StoredSource | OnlineSource
-

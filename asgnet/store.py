@@ -138,7 +138,10 @@ def extract(study: Study, index: pd.DataFrame, folder: Path | str, key: str) -> 
     batch = study.features.batch
     for first in track(range(start, len(table), batch), "features", initial=start // batch):
         part = table.iloc[first : first + batch]
-        pairs = [make_view(tree, i, v, study.data.size, study.data.seed) for i, v in zip(part["id"], part["view"])]
+        pairs = [
+            make_view(tree, *key, study.data.size, study.data.seed)
+            for key in zip(part["id"], part["view"], strict=True)
+        ]
         values = {"image": np.stack([p[0] for p in pairs]), "mask": np.stack([p[1] for p in pairs])}
         features = extractor(normalise(values["image"]))
         values |= {"cnn": features.cnn.permute(0, 2, 3, 1).numpy(), "vit": features.vit.numpy()}

@@ -28,9 +28,7 @@ def build(cls: type[T], mapping: Mapping[str, Any] | None, where: str) -> T:
     missing = [
         name
         for name, field in fields.items()
-        if name not in mapping
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        if name not in mapping and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise UserError(f"{where}: parameter {missing[0]} is missing; add it")

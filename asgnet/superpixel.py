@@ -12,7 +12,7 @@ FAR = 2**30  # a squared distance, in cells, beyond any grid
 
 
 def to_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """0/1 masks (B, H, W) -> masks (B, h, w) in [0, 1] on the feature grid: bilinear with aligned corners, as published.
+    """0/1 masks (B, H, W) -> masks (B, h, w) in [0, 1] on the feature grid: bilinear, aligned corners, as published.
     Where the sides are 8n + 1 pixels and n + 1 cells this samples every eighth pixel, so thin objects can vanish."""
     return F.interpolate(mask[:, None].float(), size=grid, mode="bilinear", align_corners=True)[:, 0]
 
@@ -118,25 +118,10 @@ def sgc(
         torch.set_grad_enabled(differentiable and torch.is_grad_enabled()),
         torch.autocast(features.device.type, enabled=False),
     ):
-        height, width = features.shape[2:]
-        flat = features.float().flatten(2).transpose(1, 2)  # (B, P, C), P = h w
+        flat, points = augmented_cells(features, spatial_weight)
         mask = mask.float().flatten(1)  # (B, P)
-        inside = mask == 1
-        row, col = coordinates(height, width, features.device)
-        place = torch.stack([row, col], 1) / spatial_weight**0.5  # (P, 2)
-        points = torch.cat([flat, place.expand(len(flat), -1, -1)], 2)  # (B, P, C + 2)
-
-        used = (seeds >= 0).all(2)  # (B, N)
-        at = (seeds[..., 0] * width + seeds[..., 1]).clamp(min=0)  # (B, N)
-        centres = points.gather(1, at[..., None].expand(-1, -1, points.shape[2]))  # (B, N, C + 2)
-        outside = ~inside[:, None]  # (B, 1, P)
-        for _ in range(iterations):
-            # Plain differences: a matrix product would cancel where a cell is its own centre, and its square root
-            # has no gradient there.
-            distance = torch.cdist(centres, points, compute_mode="donot_use_mm_for_euclid_dist")  # (B, N, P)
-            weight = (-distance).masked_fill(outside, torch.finfo(torch.float32).min).softmax(2)
-            centres = weight @ points
-
+        inside, used = mask == 1, (seeds >= 0).all(2)  # (B, P), (B, N)
+        centres = iterate(points, inside, seeds, features.shape[3], iterations)  # (B, N, C + 2)
         average = masked_average(flat, mask)  # (B, C)
         clustered = used & inside.any(1)[:, None]  # (B, N)
         alone = ~clustered.any(1, keepdim=True) & (mask.sum(1, keepdim=True) > 0)  # (B, 1)
@@ -144,6 +129,42 @@ def sgc(
         valid = clustered | (alone & first)
         prototypes = torch.where(alone[..., None], average[:, None], centres[..., :-2])
         return prototypes * valid[..., None], valid
+
+
+def association(
+    features: Tensor, mask: Tensor, seeds: Tensor, iterations: int, spatial_weight: float = 100.0
+) -> Tensor:
+    """How closely each cell belongs to each centre after ``iterations`` of SGC: exp(-D), (B, N, h, w) in [0, 1], zero
+    outside the mask and for unused seeds. Arguments as for `sgc`. The arg-max over N are the superpixels."""
+    _, points = augmented_cells(features, spatial_weight)
+    inside = mask.flatten(1) == 1
+    centres = iterate(points, inside, seeds, features.shape[3], iterations)
+    close = (-distances(centres, points)).exp() * inside[:, None] * (seeds >= 0).all(2)[..., None]
+    return close.unflatten(2, tuple(features.shape[2:]))
+
+
+def augmented_cells(features: Tensor, spatial_weight: float) -> tuple[Tensor, Tensor]:
+    """Features (B, C, h, w) -> cells (B, P, C), P = h w, and the same with (row, col) / r appended (B, P, C + 2)."""
+    flat = features.float().flatten(2).transpose(1, 2)  # (B, P, C)
+    place = torch.stack(coordinates(*features.shape[2:], features.device), 1) / spatial_weight**0.5  # (P, 2)
+    return flat, torch.cat([flat, place.expand(len(flat), -1, -1)], 2)
+
+
+def iterate(points: Tensor, inside: Tensor, seeds: Tensor, width: int, iterations: int) -> Tensor:
+    """From seed cells (B, N, 2) to SGC's centres (B, N, C + 2), among the ``inside`` (B, P) of the points."""
+    at = (seeds[..., 0] * width + seeds[..., 1]).clamp(min=0)  # (B, N)
+    centres = points.gather(1, at[..., None].expand(-1, -1, points.shape[2]))  # (B, N, C + 2)
+    outside = ~inside[:, None]  # (B, 1, P)
+    for _ in range(iterations):
+        closeness = (-distances(centres, points)).masked_fill(outside, torch.finfo(torch.float32).min)
+        centres = closeness.softmax(2) @ points
+    return centres
+
+
+def distances(centres: Tensor, points: Tensor) -> Tensor:
+    """(B, N, D), (B, P, D) -> (B, N, P). By plain differences: a matrix product would cancel where a cell is its own
+    centre, and its square root has no gradient there."""
+    return torch.cdist(centres, points, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def masked_average(flat: Tensor, mask: Tensor) -> Tensor:

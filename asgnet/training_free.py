@@ -75,7 +75,12 @@ def _counts_at_levels(level: Tensor, target: Tensor, thresholds: int) -> Tensor:
 
 
 def _score(
-    source: Source, episodes: pd.DataFrame, shots: int, frozen: _Frozen | None, arm: TrainingFree, threshold: float | None
+    source: Source,
+    episodes: pd.DataFrame,
+    shots: int,
+    frozen: _Frozen | None,
+    arm: TrainingFree,
+    threshold: float | None,
 ) -> pd.DataFrame:
     counts = []
     for k in range(len(episodes)):
@@ -127,6 +132,6 @@ def _similarity(arm: TrainingFree, source: Source, frozen: _Frozen, episode: pd.
 
 
 def _to_prototype(query: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
-    """query (C, P) -> (P,): cosine to the weighted average of the supports' cells; maps (K, C, h, w), weight (K, h, w)."""
+    """query (C, P) -> (P,): cosine to the average of the supports' cells, maps (K, C, h, w), weight (K, h, w)."""
     average = masked_average(maps.flatten(2).transpose(1, 2), weight.flatten(1)).mean(0)  # (C,)
     return F.normalize(average, dim=0) @ query

@@ -10,7 +10,7 @@ from asgnet.config import Study
 from asgnet.data import open_classes
 from asgnet.errors import UserError
 from asgnet.layout import Layout
-from asgnet.look import saved_predictions
+from asgnet.look.saved import saved_predictions
 from asgnet.plots import bars, curves, panels
 from asgnet.plots.save import save
 from asgnet.results import find_runs, histories

@@ -118,13 +118,13 @@ def render(split: str, index: int, seed: int, size: int = 257) -> Sample:
         pieces = _place(rng, pieces, size, inside)
         return draw_object(KINDS[class_id - 1], pieces, unit, light, split, rng, size)
 
-    area = float(np.clip(np.exp(rng.normal(np.log(0.19), 0.5)), 0.05, 0.45))
+    area = float(np.clip(np.exp(rng.normal(np.log(0.25), 0.45)), 0.07, 0.6))
     layers = [(main, place(main, area, 1.0 if rng.random() < 0.75 else 0.85))]  # (class id or 0, layer), back to front
     target = visible = layers[0][1].area
 
     others = rng.permutation([c for c in range(1, len(CLASSES) + 1) if c != main])
-    for class_id in others[: rng.choice(4, p=[0.1, 0.3, 0.35, 0.25])].tolist():
-        layer = place(class_id, float(np.exp(rng.uniform(np.log(0.01), np.log(0.12)))), 0.6)
+    for class_id in others[: rng.choice(3, p=[0.3, 0.45, 0.25])].tolist():
+        layer = place(class_id, float(np.exp(rng.uniform(np.log(0.01), np.log(0.08)))), 0.6)
         kept = visible & ~layer.area
         in_front = rng.random() < 0.5 and _enough(kept, target)
         if in_front:

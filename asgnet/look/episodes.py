@@ -1,6 +1,4 @@
-"""Episodes prepared for looking at: predictions, and what SGC and GPA did, as plain arrays for asgnet.plots."""
-
-from pathlib import Path
+"""Single episodes run through a network: predictions, and what SGC and GPA did."""
 
 import numpy as np
 import pandas as pd
@@ -14,10 +12,9 @@ from asgnet.errors import UserError
 from asgnet.evaluate import score_episodes
 from asgnet.gallery import build_gallery
 from asgnet.model import ASGNet
-from asgnet.plots.contact import Example
 from asgnet.plots.panels import Clustering, Prediction
 from asgnet.source import Source, class_target
-from asgnet.superpixel import nearest_centre
+from asgnet.superpixel import association
 
 
 def predictions(model: ASGNet, source: Source, episodes: pd.DataFrame, shots: int = 1) -> list[Prediction]:
@@ -41,23 +38,6 @@ def predictions(model: ASGNet, source: Source, episodes: pd.DataFrame, shots: in
             )
         )
     return shown
-
-
-def saved_predictions(path: Path, classes: tuple[str, ...]) -> list[Prediction]:
-    """The examples that a tested run kept (`asgnet.examples`), worst first."""
-    with np.load(path) as saved:
-        return [
-            Prediction(
-                title=classes[label - 1],
-                support=saved[f"support_{k}"],
-                mask=saved[f"support_mask_{k}"] == 1,
-                query=saved[f"query_{k}"],
-                truth=saved[f"target_{k}"],
-                prediction=saved[f"prediction_{k}"] == 1,
-                iou=float(saved["iou"][k]),
-            )
-            for k, label in enumerate(saved["class"])
-        ]
 
 
 def choose_episodes(episodes: pd.DataFrame, tree: Tree, class_name: str | None, first: int, count: int) -> pd.DataFrame:
@@ -84,8 +64,11 @@ def clusterings(model: ASGNet, source: Source, episodes: pd.DataFrame) -> list[C
     for row in episodes.to_dict("records"):
         support, label = row["supports"].split(";")[0], int(row["class"])
         mask = source.masks([support], [0], [label]) == 1  # (1, S, S)
-        reduced = gallery.reduced[[gallery.row[support]]].float()  # (1, C, h, w)
-        clustered = model.head.cluster(reduced, mask)
+        reduced = gallery.reduced[[gallery.row[support]]]  # (1, C, h, w)
+        cells, seeds, _ = model.head.place(mask, tuple(reduced.shape[2:]))
+        iterations, weight = model.config.iterations_eval, model.config.spatial_weight
+        close = association(reduced, cells, seeds, iterations, weight)[0]  # (N, h, w)
+        superpixel = torch.where(cells[0] > 0, close.argmax(0), -1)  # without seeds all are of the one prototype
         prototypes, valid, _ = gallery.pool([[support]], [label])
         with autocast(source.device):
             query, _ = gallery.queries([row["query"]])
@@ -96,8 +79,8 @@ def clusterings(model: ASGNet, source: Source, episodes: pd.DataFrame) -> list[C
                 title=tree.classes[label - 1],
                 support=pictures["s"][0],
                 mask=pictures["s"][1] == label,
-                superpixel=nearest_centre(clustered)[0].cpu().numpy(),
-                seed_cells=clustered.seeds[0][(clustered.seeds[0] >= 0).all(1)].cpu().numpy(),
+                superpixel=superpixel.cpu().numpy(),
+                seed_cells=seeds[0][(seeds[0] >= 0).all(1)].cpu().numpy(),
                 query=pictures["q"][0],
                 truth=pictures["q"][1] == label,
                 guide=index[0].cpu().numpy(),
@@ -105,17 +88,3 @@ def clusterings(model: ASGNet, source: Source, episodes: pd.DataFrame) -> list[C
             )
         )
     return shown
-
-
-def contact_examples(tree: Tree, index: pd.DataFrame, each: int = 3) -> dict[str, list[Example]]:
-    """The first training images of every class, with mask and parts, for the contact sheet. In a dataset with parts,
-    the images whose largest object is of the class."""
-    largest = index[index["split"] == "train"].sort_values("pixels", ascending=False).drop_duplicates("id")
-    examples: dict[str, list[Example]] = {}
-    for label, name in enumerate(tree.classes, 1):
-        ids = sorted(largest.loc[largest["class"] == label, "id"])[:each]
-        chosen = [(i, tree.mask(i) == label, tree.parts(i)) for i in ids]
-        examples[name] = [
-            (tree.image(i), mask, None if parts is None else np.where(mask, parts, 0)) for i, mask, parts in chosen
-        ]
-    return {name: some for name, some in examples.items() if some}

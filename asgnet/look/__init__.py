@@ -1,0 +1,1 @@
+"""Datasets, episodes and results prepared for looking at, as the plain arrays that asgnet.plots draws."""

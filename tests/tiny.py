@@ -1,0 +1,37 @@
+"""A study at a size of seconds, on a small `parts` tree."""
+
+from pathlib import Path
+
+import yaml
+
+from asgnet.config import Study, load_study
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def tiny(study: dict) -> dict:
+    """The study's parameters at a size of seconds."""
+    study |= {"folds": [1], "seeds": [0], "label": "test"}
+    study["data"] |= {"size": 129, "train_images": 160, "test_images": 80, "min_pixels": 300, "min_test_images": 4}
+    study["data"]["val_fraction"] = 0.4
+    study["episodes"] = {"shots": 2, "train": 5, "val": 5, "novel": 5, "test": 10, "monitored_images": 3}
+    study["features"]["views"] = 1
+    study["model"] |= {"width": 16, "vit_width": 16, "vit_size": 56}
+    study["train"] |= {"epochs": 2, "steps_per_epoch": 2}
+    study["test"] |= {"shots": [1, 2], "examples": 2, "resamples": 50}
+    study["training_free"] = {name: study["training_free"][name] for name in ("all_foreground", "fg_bg_vit")}
+    return study
+
+
+def write_params(folder: Path, **changes: dict) -> Path:
+    """params.yaml of the tiny study in ``folder``, sections updated by ``changes``."""
+    study = tiny(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    for section, values in changes.items():
+        study[section] |= values
+    (folder / "params.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    return folder / "params.yaml"
+
+
+def tiny_study(folder: Path, **changes: dict) -> Study:
+    """The tiny study, its params.yaml written to ``folder``."""
+    return load_study(write_params(folder, **changes))
