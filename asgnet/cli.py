@@ -51,7 +51,19 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--shots", type=int, default=1)
     evaluate.add_argument("--episodes", type=int, help="default: the study's number")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    notebook = stages.add_parser("notebook", help="execute a notebook with papermill", description=_notebook.__doc__)
+    notebook.add_argument("source", type=Path)
+    notebook.add_argument("output", type=Path)
+    notebook.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    notebook.set_defaults(run=_notebook)
     return top
+
+
+def _notebook(options: argparse.Namespace) -> None:
+    """Execute a notebook, parameters set as NAME=VALUE."""
+    from asgnet.notebook import run_notebook
+
+    run_notebook(options.source, options.output, options.settings)
 
 
 def _stage(function: str, *names: str) -> Callable[[argparse.Namespace], None]:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 from PIL import Image
-from tiny import tiny_study, write_params
+from tiny import ROOT, tiny_study, write_params
 from voc_tree import make_tree
 
 from asgnet.cli import main
@@ -101,9 +101,21 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch, capsys):
 
 
 def test_the_three_studies_of_the_repository_are_valid():
-    from tiny import ROOT
-
     for path in (ROOT, ROOT / "pipelines" / "demo", ROOT / "pipelines" / "pascal5i"):
         study = load_study(path / "params.yaml")
         assert {"baseline", "vit_cls", "vit_patch", "residual_chain"} <= set(study.arms)
         assert len(study.training_free) == 5
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("folt=1", "did you mean 'fold'"),
+        ("fold", "not of the form name=value"),
+        ("fold=9", "fold 9 is not in params.yaml"),
+    ],
+)
+def test_a_notebook_is_run_strictly(tmp_path, monkeypatch, capsys, setting, said):
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path)
+    assert said in refused(capsys, "notebook", str(ROOT / "notebooks/train.ipynb"), "out/train.ipynb", setting)

@@ -1,0 +1,49 @@
+"""Running a notebook with papermill, strictly: a misspelt parameter is an error, and so is a user's mistake inside."""
+
+from pathlib import Path
+from typing import Any
+
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+
+from asgnet.errors import UserError
+from asgnet.strict import unknown
+
+
+def run_notebook(source: Path, output: Path, settings: list[str]) -> None:
+    """Execute ``source`` and write it with its outputs to ``output``; ``settings`` are "name=value" for the parameters
+    cell. What the notebook prints is printed as it runs.
+
+    Raises UserError for a missing notebook, an unknown or malformed setting, and a UserError raised in a cell."""
+    if not source.is_file():
+        raise UserError(f"{source}: no such notebook; expected one of notebooks/*.ipynb")
+    known = papermill.inspect_notebook(str(source))
+    parameters: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"{source.name}: setting {setting!r} is not of the form name=value")
+        if name not in known:
+            raise unknown(f"{source.name}: parameter", name, known)
+        parameters[name] = yaml.safe_load(value)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source), str(output), parameters, kernel_name="python3", progress_bar=False, log_output=False,
+            stdout_file=_Printer(), stderr_file=None,
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        if error.ename == "UserError":
+            raise UserError(error.evalue) from None
+        raise
+
+
+class _Printer:
+    """Prints what the notebook prints, at once."""
+
+    def write(self, text: str) -> None:
+        print(text, end="", flush=True)
+
+    def flush(self) -> None:
+        pass
