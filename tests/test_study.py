@@ -1,6 +1,7 @@
 """A study's stages, called in this process at a tiny size."""
 
 import dataclasses
+import json
 from contextlib import nullcontext
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from tiny import tiny_study
 
 from asgnet.backbones.encoder import Features
+from asgnet.cli import main
 from asgnet.config import TrainingFree
 from asgnet.data.episodes import draw_episodes, read_episodes
 from asgnet.data.index import read_index
@@ -206,3 +208,21 @@ def test_the_index_knows_every_split(study):
 def test_a_run_without_training_says_so(study):
     with pytest.raises(UserError, match="train the run first"):
         run_test(study, "baseline", 1, 0)
+
+
+def test_a_trained_run_is_evaluated_on_any_tree_of_the_layout(study, capsys, tmp_path):
+    run_training(study, "baseline", 1, 0, report=lambda row: None)
+    folder = Layout.of(study).run("baseline", 1, 0)
+    common = (str(folder), "--episodes", "5", "--json")
+    assert main(("evaluate", *common)) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["episodes"] == 5
+    assert set(metrics["iou"]) == {"giraffe", "snake", "flowerpot", "teapot", "sailboat"}
+    (tmp_path / "elsewhere").symlink_to((tmp_path / study.data.root).resolve())
+    assert main(("evaluate", *common, "--data-root", str(tmp_path / "elsewhere"))) == 0
+    assert json.loads(capsys.readouterr().out) == metrics
+    assert main(("evaluate", *common, "--shots", "99")) == 2
+    assert "99-shot episodes need at least 100" in capsys.readouterr().err
+    (folder / "head.safetensors").write_bytes(b"cut off")
+    assert main(("evaluate", *common)) == 2
+    assert "not readable as trained weights" in capsys.readouterr().err
