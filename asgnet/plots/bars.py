@@ -119,7 +119,7 @@ def differences(comparison: pd.DataFrame, arms: Sequence[str]) -> Figure:
     axis.axvline(0, color="black", linewidth=0.6)
     _arm_axis(axis, arms)
     baseline = style.label(comparison["baseline"].iloc[0])
-    axis.set_xlabel(f"difference to {baseline} in test mIoU\n(percentage points, 95 % interval, corrected p)")
+    axis.set_xlabel(f"difference to {baseline} in\ntest mIoU (points, 95 % interval)")
     axis.grid(axis="x")
     if len(shots) > 1:
         style.legend_above(figure, [_marker(look, f"{n}-shot") for n, look in looks.items()], handlelength=1)
