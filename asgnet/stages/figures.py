@@ -41,7 +41,7 @@ class Drawer:
 
     def _save(self, figure: Figure, name: str, files: Sequence[Path]) -> Figure:
         if self.study.label:
-            figure.text(0.995, 0.005, self.study.label, ha="right", va="bottom", fontsize=6, style="italic")
+            figure.suptitle(self.study.label, x=0.995, ha="right", fontsize=6, style="italic")  # the layout makes room
         save(figure, name, self.layout.figures, STAGE, files)
         return figure
 
