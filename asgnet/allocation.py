@@ -9,26 +9,43 @@ from torch import Tensor
 EPS = 1e-7
 
 
-def gpa(query: Tensor, prototypes: Tensor, valid: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor, Tensor]:
+def gpa(
+    query: Tensor, prototypes: Tensor, valid: Tensor, eps: float = EPS, probability: str = "sum"
+) -> tuple[Tensor, Tensor, Tensor]:
     """Allocate prototypes to query cells by cosine similarity.
 
     query (B, C, h, w); prototypes (B, M, C); valid (B, M) bool, False where there is no prototype. Returns the guide
     (B, C, h, w), at each cell the prototype chosen there; probability (B, 1, h, w), the sum of the cell's similarities
-    to all valid prototypes, so within +-M; index (B, h, w) int64, the guide map. Float32 also under autocast.
+    to all valid prototypes, so within +-M, or with ``probability`` = "mean" their mean, within +-1 whatever the number
+    of prototypes (facts page, departure 6); index (B, h, w) int64, the guide map. Float32 also under autocast.
     Without any valid prototype guide and probability are zero. Differentiable in query and prototypes.
     """
+    if probability not in ("sum", "mean"):
+        raise ValueError(f"probability '{probability}': expected 'sum' or 'mean'")
     with torch.autocast(query.device.type, enabled=False):
         query, prototypes = query.float(), prototypes.float()
         height, width = query.shape[2:]
         flat = query.flatten(2)  # (B, C, P), P = h w
         lengths = prototypes.norm(dim=2)[:, :, None] * flat.norm(dim=1)[:, None]  # (B, M, P)
         similarity = prototypes @ flat / (lengths + eps)
-        probability = similarity.masked_fill(~valid[..., None], 0).sum(1)  # (B, P)
+        similar = similarity.masked_fill(~valid[..., None], 0).sum(1)  # (B, P)
+        if probability == "mean":
+            similar = similar / valid.sum(1, keepdim=True).clamp(min=1)
         index = similarity.masked_fill(~valid[..., None], -torch.inf).argmax(1)  # (B, P)
         chosen = (prototypes * valid[..., None]).transpose(1, 2)  # (B, C, M)
         guide = chosen.gather(2, index[:, None].expand(-1, chosen.shape[1], -1))  # (B, C, P)
         return (
             guide.unflatten(2, (height, width)),
-            probability[:, None].unflatten(2, (height, width)),
+            similar[:, None].unflatten(2, (height, width)),
             index.unflatten(1, (height, width)),
         )
+
+
+def expand(prototypes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """The alternative to allocation: every query cell gets the mean prototype (paper, section 5.3).
+
+    prototypes (B, M, C), valid (B, M) -> the mean of the valid ones (B, 1, C), and whether there is one (B, 1). With
+    one prototype `gpa` gives it to every cell.
+    """
+    share = valid[..., None] / valid.sum(1).clamp(min=1)[:, None, None]  # (B, M, 1)
+    return (prototypes * share).sum(1, keepdim=True), valid.any(1, keepdim=True)

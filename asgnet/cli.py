@@ -43,6 +43,13 @@ def parser() -> argparse.ArgumentParser:
     stage("train", _stage("train.run_training", "arm", "fold", "seed"), "train one run", "arm", "fold", "seed")
     stage("test", _stage("test.run_test", "arm", "fold", "seed"), "test one trained run", "arm", "fold", "seed")
     stage("training-free", _stage("test.run_training_free", "arm", "fold"), "test one training-free row", "arm", "fold")
+    stage(
+        "ablate", _stage("ablate.run_ablation", "arm", "fold", "seed"), "vary a trained run at test time",
+        "arm", "fold", "seed",
+    )  # fmt: skip
+    stage(
+        "prototypes", _stage("prototypes.gather_prototypes"), "gather the ablations into results/<dataset>/prototypes"
+    )
     stage("collect", _stage("collect.collect"), "gather all runs into summary.csv and comparison.csv")
     evaluate = stage("evaluate", _evaluate, "test a trained run, also on another tree of the same layout")
     evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR")

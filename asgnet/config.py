@@ -33,7 +33,11 @@ class ModelConfig:
     iterations_train: int = 10  # of SGC
     iterations_eval: int = 5
     spatial_weight: float = 100.0  # r squared, in SGC's distance
+    association: Literal["cells", "centres"] = "cells"  # what SGC normalises over (departure 7)
+    allocation: Literal["guided", "expanded"] = "guided"  # GPA, or the mean prototype at every cell
+    probability: Literal["sum", "mean"] = "sum"  # of the similarities over prototypes (departure 6)
     dropout: float = 0.5  # Dropout2d after down_conv
+    dropout_place: Literal["features", "context"] = "features"  # before SGC and GPA, or after them (departure 4)
     published_seed_count: bool = False  # count given seeds by their non-zero coordinates (departure 9)
     batch_statistics: bool = False  # backbone BatchNorm in training mode (departure 2; online features only)
 
@@ -63,6 +67,7 @@ class EpisodesConfig:
     """How many frozen episodes of each kind a fold gets (facts: "Evaluation")."""
 
     shots: int = 5  # drawn with this many supports; fewer shots use the first
+    test_shots: int | None = None  # the same for test episodes, where they need more
     train: int = 100  # monitored in eval mode
     val: int = 200  # base classes on held-out images: picks the checkpoint
     novel: int = 200  # novel classes, monitored only
@@ -95,6 +100,9 @@ class TrainConfig:
     power: float = 0.9
     auxiliary: float = 1.0
     selection: Literal["val", "novel"] = "val"  # novel: the published way, on the test fold (departure 3)
+    # Novel-class pixels in training queries: taught as background (the published way), ignored, or their images left
+    # out (departure 8). The last two use novel-class masks in training.
+    novel_pixels: Literal["background", "ignored", "left_out"] = "background"
 
 
 @dataclass(frozen=True)
@@ -109,11 +117,37 @@ class TestConfig:
 
 @dataclass(frozen=True)
 class Arm:
-    """A row of the arms table: a label, and what it overrides."""
+    """A row that is trained: a label, and what it overrides."""
 
     label: str
     model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+    table: str = "arms"  # which table of the study it stands in
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trained rows beside the arms, each compared with `baseline`, on folds and random seeds of their own."""
+
+    folds: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    arms: dict[str, Arm] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """What is varied at test time on trained networks, never retrained. Each list is one table."""
+
+    arms: tuple[str, ...] = ()  # tested at every count; the first is the one that everything else is varied on
+    folds: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    counts: tuple[int, ...] = (1, 3, 5, 7, 9)  # N_max
+    clusterers: tuple[str, ...] = ("sgc", "soft_kmeans", "kmeans", "em", "slic")  # and "parts", where they are known
+    iterations: tuple[int, ...] = (0, 1, 2, 5, 10, 20)  # of SGC
+    spatial_weights: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # r squared
+    seed_rules: tuple[str, ...] = ("published", "padded")
+    shots: tuple[int, ...] = (1, 2, 5, 10)
+    fusions: tuple[str, ...] = ("pool", "features", "votes")
 
 
 @dataclass(frozen=True)
@@ -140,21 +174,29 @@ class Study:
     test: TestConfig
     arms: dict[str, Arm]
     training_free: dict[str, TrainingFree]
+    prototypes: Group = Group()  # how many prototypes, and what SGC and GPA buy
+    departures: Group = Group()  # of the published code from the paper
+    ablation: AblationConfig = AblationConfig()
     label: str = ""  # stands on every figure and table, such as "demo"
 
+    @property
+    def trained(self) -> dict[str, Arm]:
+        """All rows that are trained: the arms and the groups beside them."""
+        return self.arms | self.prototypes.arms | self.departures.arms
+
     def arm(self, name: str) -> Arm:
-        """The arm of that name, or a UserError naming the nearest one."""
-        if name not in self.arms:
-            raise unknown("params.yaml: arm", name, self.arms)
-        return self.arms[name]
+        """The trained row of that name, or a UserError naming the nearest one."""
+        if name not in self.trained:
+            raise unknown("params.yaml: arm", name, self.trained)
+        return self.trained[name]
 
     def model_of(self, arm: str) -> ModelConfig:
         """The network of an arm: the shared model section with the arm's overrides."""
-        return _override(self.model, self.arm(arm).model, f"params.yaml: arms.{arm}.model")
+        return _override(self.model, self.arm(arm).model, f"params.yaml: arm {arm}: model")
 
     def train_of(self, arm: str) -> TrainConfig:
         """The schedule of an arm, likewise."""
-        return _override(self.train, self.arm(arm).train, f"params.yaml: arms.{arm}.train")
+        return _override(self.train, self.arm(arm).train, f"params.yaml: arm {arm}: train")
 
     def check_fold(self, fold: int) -> int:
         """``fold`` itself, or a UserError where the study has no such fold."""
@@ -176,8 +218,10 @@ def load_study(path: Path | str = "params.yaml") -> Study:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     study = build(Study, raw, Path(path).name)
-    for name in study.arms:
+    for name in study.trained:
         study.model_of(name), study.train_of(name)
+    for name in study.ablation.arms:
+        study.arm(name)
     return study
 
 

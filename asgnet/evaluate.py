@@ -1,4 +1,4 @@
-"""Testing a trained network on frozen episodes."""
+"""Testing a network on frozen episodes."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from asgnet.data.episodes import pairs_of, supports_of
 from asgnet.data.transforms import unfit
 from asgnet.device import autocast
-from asgnet.gallery import Gallery, build_gallery, supports_of
+from asgnet.fusion import fuse
+from asgnet.gallery import Maps, Prototypes, build_maps, build_prototypes
 from asgnet.metrics import COUNTS, intersection_union
 from asgnet.model import ASGNet
 from asgnet.source import Source
@@ -19,60 +21,88 @@ Watcher = Callable[[int, Tensor], None]  # (row of the episode, its mask predict
 
 @torch.no_grad()
 def score_episodes(
-    model: ASGNet, source: Source, episodes: pd.DataFrame, shots: int, batch: int = 16, watch: Watcher | None = None
+    model: ASGNet,
+    source: Source,
+    episodes: pd.DataFrame,
+    shots: int,
+    batch: int = 16,
+    watch: Watcher | None = None,
+    loss: bool = False,
 ) -> pd.DataFrame:
-    """Test ``model`` on every episode with its first ``shots`` supports.
-
-    Returns one row an episode: episode, class, query, supports, inter_fg, union_fg, inter_bg, union_bg (pixels at the
-    query's original size, void left out), loss (cross-entropy at the working size), prototypes (how many the
-    supports gave) and fallback (supports whose mask vanished on the feature grid). The model's mode is restored.
-    """
+    """Test ``model`` on every episode with its first ``shots`` supports; see `score`. The model's mode is restored."""
     training = model.training
     model.eval()
-    gallery = build_gallery(model, source, episodes, shots, batch)
+    maps = build_maps(model, source, episodes, shots, batch)
+    prototypes = build_prototypes(model, source, maps, pairs_of(episodes, shots), batch=batch)
+    table = score(model, source, maps, prototypes, episodes, shots, batch=batch, watch=watch, loss=loss)
+    model.train(training)
+    return table
+
+
+@torch.no_grad()
+def score(
+    model: ASGNet,
+    source: Source,
+    maps: Maps,
+    prototypes: Prototypes,
+    episodes: pd.DataFrame,
+    shots: int,
+    fusion: str = "pool",
+    batch: int = 16,
+    watch: Watcher | None = None,
+    loss: bool = False,
+) -> pd.DataFrame:
+    """Test a network in eval mode on every episode, from what `build_maps` and `build_prototypes` made of its images.
+
+    Returns one row an episode: episode, class, query, supports, inter_fg, union_fg, inter_bg, union_bg (pixels at the
+    query's original size, void left out), prototypes (how many the supports gave), fallback (supports whose mask
+    vanished on the feature grid) and, where asked for, loss (cross-entropy at the working size)."""
     rows = []
     for first in range(0, len(episodes), batch):
         part = episodes.iloc[first : first + batch]
-        logits, prototypes, fallback = _decode(model, gallery, part, shots, source.size)
         queries, classes = list(part["query"]), [int(c) for c in part["class"]]
+        query, layer1 = maps.of(queries)
+        pool, valid, fallback = prototypes.of(supports_of(part, shots), classes)
+        with autocast(query.device):
+            logits = fuse(model.head, fusion, query, pool, valid, layer1, (source.size, source.size)).float()
         target = source.masks(queries, [0] * len(part), classes)  # (B, S, S)
-        loss = F.cross_entropy(logits, target.long(), ignore_index=255, reduction="none").sum((1, 2))
-        loss = loss / (target != 255).sum((1, 2)).clamp(min=1)
-        counts = torch.stack([_count(source, *item, watch, first + k) for k, item in enumerate(
-            zip(logits, target, queries, classes, strict=True))])  # (B, 4)  # fmt: skip
-        rows.append(
-            part[["episode", "class", "query"]].assign(
-                supports=[";".join(ids) for ids in supports_of(part, shots)],
-                **dict(zip(COUNTS, counts.T.cpu().numpy(), strict=True)),
-                loss=loss.cpu().numpy(),
-                prototypes=prototypes.cpu().numpy(),
-                fallback=fallback.cpu().numpy(),
-            )
-        )
-    model.train(training)
+        counts = _counts(source, logits, target, queries, classes, watch, first)  # (B, 4)
+        columns = dict(zip(COUNTS, counts.T.cpu().numpy(), strict=True))
+        columns |= {"prototypes": valid.sum((1, 2)).cpu().numpy(), "fallback": fallback.cpu().numpy()}
+        if loss:
+            columns["loss"] = _loss(logits, target).cpu().numpy()
+        named = part[["episode", "class", "query"]]
+        rows.append(named.assign(supports=[";".join(ids) for ids in supports_of(part, shots)], **columns))
     return pd.concat(rows, ignore_index=True)
 
 
-def _decode(
-    model: ASGNet, gallery: Gallery, part: pd.DataFrame, shots: int, size: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (B, 2, S, S) in float32, prototypes used (B,), fallbacks (B,)."""
-    query, layer1 = gallery.queries(part["query"])
-    prototypes, valid, fallback = gallery.pool(supports_of(part, shots), [int(c) for c in part["class"]])
-    with autocast(query.device):
-        logits, _ = model.head.decode(query, prototypes, valid, layer1, (size, size))
-    return logits.float(), valid.sum(1), fallback
+def _loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of each episode, (B,)."""
+    each = F.cross_entropy(logits, target.long(), ignore_index=255, reduction="none").sum((1, 2))
+    return each / (target != 255).sum((1, 2)).clamp(min=1)
 
 
-def _count(
-    source: Source, logits: Tensor, target: Tensor, query: str, class_id: int, watch: Watcher | None, row: int
+def _counts(
+    source: Source,
+    logits: Tensor,
+    target: Tensor,
+    queries: list[str],
+    classes: list[int],
+    watch: Watcher | None,
+    row: int,
 ) -> Tensor:
-    """Intersections and unions (4,) of one episode, at the query's original size."""
-    height, width = source.original_size(query)
-    if (height, width) != tuple(target.shape):
-        logits = unfit(logits[None], height, width)[0]
-        target = source.original_mask(query, class_id)
-    prediction = logits[1] > logits[0]  # (H, W)
-    if watch is not None:
-        watch(row, prediction)
-    return intersection_union(prediction[None], target[None])[0]
+    """Intersections and unions (B, 4) at the queries' original sizes. ``row`` is the number of the first episode."""
+    sizes = [source.original_size(query) for query in queries]
+    if set(sizes) == {tuple(target.shape[1:])}:  # nothing to map back: all episodes at once
+        prediction = logits[:, 1] > logits[:, 0]  # (B, H, W)
+        for k in range(len(prediction) if watch else 0):
+            watch(row + k, prediction[k])
+        return intersection_union(prediction, target)
+    counts = []
+    for k, (height, width) in enumerate(sizes):
+        mapped = unfit(logits[k][None], height, width)[0]  # (2, H, W)
+        prediction = mapped[1] > mapped[0]
+        if watch is not None:
+            watch(row + k, prediction)
+        counts.append(intersection_union(prediction[None], source.original_mask(queries[k], classes[k])[None])[0])
+    return torch.stack(counts)

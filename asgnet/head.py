@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from asgnet.allocation import gpa
+from asgnet.allocation import expand, gpa
 from asgnet.backbones.encoder import Features
 from asgnet.config import ModelConfig
 from asgnet.decoders import ASPP, FEM, classifier, resize
@@ -40,9 +40,11 @@ class Head(nn.Module):
         if config.vit != "none":
             self.project_vit = nn.Conv2d(vit_channels, config.vit_width, kernel_size=1)
             self.parts.append(config.vit_width)
+        early, late = (config.dropout if config.dropout_place == place else 0.0 for place in ("features", "context"))
         self.down_conv = nn.Sequential(
-            nn.Conv2d(sum(self.parts), config.width, kernel_size=1, bias=False), nn.Dropout2d(config.dropout)
+            nn.Conv2d(sum(self.parts), config.width, kernel_size=1, bias=False), nn.Dropout2d(early)
         )
+        self.dropout = nn.Dropout2d(late)
         self.context = FEM(config.width) if config.decoder == "fem" else ASPP(config.width, layer1_channels)
         self.classifier = classifier(config.width)
 
@@ -68,7 +70,8 @@ class Head(nn.Module):
         if iterations is None:
             iterations = self.config.iterations_train if self.training else self.config.iterations_eval
         cells, seeds, fallback = self.place(masks, tuple(reduced.shape[2:]), seeds)
-        prototypes, valid = sgc(reduced, cells, seeds, iterations, self.config.spatial_weight)
+        weight, normalise = self.config.spatial_weight, self.config.association
+        prototypes, valid = sgc(reduced, cells, seeds, iterations, weight, normalise=normalise)
         return prototypes, valid, fallback
 
     def place(self, masks: Tensor, grid: tuple[int, int], seeds: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,9 +101,27 @@ class Head(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """query (B, width, h, w), the pooled prototypes of all shots (B, M, width), valid (B, M) and, for ASPP, the
         query's layer1 -> logits (B, 2, H, W) for size = (H, W), and auxiliary logits (B, 2, *) on their own grids."""
-        guide, probability, _ = gpa(query, prototypes, valid)
+        guide, probability, _ = self.allocate(query, prototypes, valid)
+        return self.segment(query, guide, probability, layer1, size)
+
+    def allocate(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Which prototype each query cell gets, as the configuration says: guide, probability and index of `gpa`."""
+        if self.config.allocation == "expanded":
+            prototypes, valid = expand(prototypes, valid)
+        return gpa(query, prototypes, valid, probability=self.config.probability)
+
+    def segment(
+        self,
+        query: Tensor,
+        guide: Tensor,
+        probability: Tensor,
+        layer1: Tensor | None = None,
+        size: tuple[int, int] = (473, 473),
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The end of `decode`: query and guide (B, width, h, w), probability (B, 1, h, w) -> what `decode` returns."""
         # In the query's precision: under autocast the context module computes in it anyway, on half the memory.
-        x = torch.cat([part.to(query.dtype) for part in (query, guide, probability)], 1)  # (B, 2 width + 1, h, w)
+        parts = (self.dropout(query), self.dropout(guide.to(query.dtype)), probability.to(query.dtype))
+        x = torch.cat(parts, 1)  # (B, 2 width + 1, h, w)
         x = x.contiguous(memory_format=torch.channels_last)
         context, auxiliary = self.context(x, layer1)
         return resize(self.classifier(context), size), auxiliary

@@ -98,6 +98,15 @@ def sentence(arm: str, baseline: str, shots: int, difference: Difference, p_holm
     )
 
 
+def mean_interval(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, float]:
+    """Mean of independent values (n,) with its percentile interval at ``LEVEL``: mean, low, high."""
+    values = values[~np.isnan(values)]
+    counts = generator(seed, "bootstrap-mean").multinomial(
+        len(values), np.full(len(values), 1 / len(values)), resamples
+    )
+    return dict(zip(("mean", "low", "high"), _summary(values.mean(), counts @ values / len(values)), strict=True))
+
+
 def _summary(value: float, values: np.ndarray) -> tuple[float, float, float]:
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(value), float(low), float(high)

@@ -37,6 +37,11 @@ class Layout:
         return Path("results") / self.dataset
 
     @property
+    def prototypes(self) -> Path:
+        """Tables of the ablations: prototypes and departures."""
+        return self.results / "prototypes"
+
+    @property
     def figures(self) -> Path:
         """The paper's figures and tables."""
         return Path("figures") / self.dataset
@@ -45,10 +50,11 @@ class Layout:
         """One run's folder: curves, trained weights, test results."""
         return self.results / arm / f"fold{fold}" / f"seed{seed}"
 
-    def receipt(self, arm: str, fold: int, seed: int) -> Path:
-        """Digests of what a tested run wrote. DVC cannot depend on a pattern, so `collect` depends on the folder
-        of receipts, which changes when any run does."""
-        return Path("receipts") / self.dataset / f"{arm}-fold{fold}-seed{seed}.json"
+    def receipt(self, arm: str, fold: int, seed: int, kind: str = "test") -> Path:
+        """Digests of what a run wrote. DVC cannot depend on a pattern, so what gathers runs depends on the folder of
+        receipts of its ``kind`` (test or ablation), which changes when any run does."""
+        folder = self.dataset if kind == "test" else f"{self.dataset}-{kind}"
+        return Path("receipts") / folder / f"{arm}-fold{fold}-seed{seed}.json"
 
     @property
     def resume(self) -> Path:

@@ -7,8 +7,9 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,3 +52,8 @@ def peak_memory_mib() -> int:
     """The most memory this process has held, memory-mapped pages included."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // 2**20 if sys.platform == "darwin" else peak // 2**10
+
+
+def write_receipt(files: Iterable[Path], path: Path) -> None:
+    """The digests of what a run wrote."""
+    write_json(path, {file.name: sha256(file.read_bytes()).hexdigest() for file in sorted(files)})

@@ -3,6 +3,7 @@
 Both answer the same questions about the same views, so training and testing do not know which they read.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -35,8 +36,8 @@ class _Originals:
 
 
 class StoredSource(_Originals):
-    """Frozen features from the store. A network that runs layers with gradient (the residual chain) gets
-    the stored view's pixels instead, and computes its own."""
+    """Frozen features from the store. A network that runs layers with gradient (the residual chain) or
+    whose BatchNorm drifts gets the stored view's pixels instead, and computes its own."""
 
     def __init__(self, study: Study, store: Store, tree: Tree, device: torch.device | None = None) -> None:
         self.store, self.tree, self.size = store, tree, study.data.size
@@ -48,7 +49,7 @@ class StoredSource(_Originals):
         rows = self.store.rows(ids, views)
         stored = self.store.features(rows, vit=model.config.vit != "none")
         vit = None if stored.vit is None else stored.vit.to(self.device).float()
-        if model.config.residual:
+        if model.config.residual or model.config.batch_statistics:
             images = self.store.images(rows).to(self.device)
             return model.encode(images, differentiable=differentiable)._replace(vit=vit)
         return Features(cnn=stored.cnn.to(self.device).float(), vit=vit)
@@ -57,9 +58,9 @@ class StoredSource(_Originals):
         """What the frozen networks say, the ViT included, whatever the arm."""
         return self.store.features(self.store.rows(ids, views))
 
-    def masks(self, ids: list[str], views: list[int], classes: list[int]) -> Tensor:
-        """(n, S, S) uint8 on the device: 1 the class, 0 anything else, 255 void."""
-        return self.store.masks(self.store.rows(ids, views), np.array(classes)).to(self.device)
+    def masks(self, ids: list[str], views: list[int], classes: list[int], void: Sequence[int] = ()) -> Tensor:
+        """(n, S, S) uint8 on the device: 1 the class, 0 anything else, 255 void and classes of ``void``."""
+        return self.store.masks(self.store.rows(ids, views), np.array(classes), void).to(self.device)
 
 
 class OnlineSource(_Originals):
@@ -87,10 +88,10 @@ class OnlineSource(_Originals):
         """Loaded when first asked for: training uses the model's own frozen networks instead."""
         return Extractor(self.study, self.device)
 
-    def masks(self, ids: list[str], views: list[int], classes: list[int]) -> Tensor:
-        """(n, S, S) uint8 on the device: 1 the class, 0 anything else, 255 void."""
+    def masks(self, ids: list[str], views: list[int], classes: list[int], void: Sequence[int] = ()) -> Tensor:
+        """(n, S, S) uint8 on the device: 1 the class, 0 anything else, 255 void and classes of ``void``."""
         masks = np.stack([self._view(i, v)[1] for i, v in zip(ids, views, strict=True)])
-        return torch.from_numpy(class_target(masks, np.array(classes))).to(self.device)
+        return torch.from_numpy(class_target(masks, np.array(classes), void)).to(self.device)
 
     def _view(self, image_id: str, view: int) -> tuple[np.ndarray, np.ndarray]:
         return make_view(self.tree, image_id, view, self.size, self.seed)

@@ -11,6 +11,7 @@ Features are kept in half precision: it holds 11 bits of a value, more than the 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -71,9 +72,10 @@ class Store:
         """The views themselves, ImageNet-normalised: (n, 3, S, S) float32."""
         return normalise(self.image[rows])
 
-    def masks(self, rows: np.ndarray, classes: np.ndarray) -> torch.Tensor:
-        """(n, S, S) uint8: 1 where the row's class stands, 255 where the mask is void, 0 elsewhere."""
-        return torch.from_numpy(class_target(self.mask[rows], classes))
+    def masks(self, rows: np.ndarray, classes: np.ndarray, void: Sequence[int] = ()) -> torch.Tensor:
+        """(n, S, S) uint8: 1 where the row's class stands, 255 where the mask is void or a class of ``void`` stands, 0
+        elsewhere."""
+        return torch.from_numpy(class_target(self.mask[rows], classes, void))
 
 
 class Extractor:
@@ -95,10 +97,11 @@ class Extractor:
         return Features(cnn=features.cnn.half().cpu(), vit=features.vit.half().cpu())
 
 
-def class_target(masks: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Class-id masks (n, H, W) -> the binary targets of one class each: 1 the class, 255 void, 0 the rest."""
+def class_target(masks: np.ndarray, classes: np.ndarray, void: Sequence[int] = ()) -> np.ndarray:
+    """Class-id masks (n, H, W) -> the binary targets of one class each: 1 the class, 255 void, 0 the rest. Classes of
+    ``void`` count as void."""
     target = (masks == classes[:, None, None]).astype(np.uint8)
-    target[masks == 255] = 255
+    target[np.isin(masks, [255, *void])] = 255
     return target
 
 

@@ -101,6 +101,7 @@ def sgc(
     iterations: int,
     spatial_weight: float = 100.0,
     differentiable: bool = False,
+    normalise: str = "cells",
 ) -> tuple[Tensor, Tensor]:
     """Superpixel-guided clustering: one prototype per seed cell, a mean of the object's cells weighted by closeness.
 
@@ -108,8 +109,9 @@ def sgc(
     int64 (row, col), negative where unused; spatial_weight r^2 in squared cells. Returns prototypes (B, N, C), float32,
     zero where unused, and valid (B, N) bool.
 
-    Each iteration: D = sqrt(|f_p - c_i|^2 + |xy_p - xy_i|^2 / r^2), Q = exp(-D) normalised over the cells p (not over
-    the centres i, so this is no soft k-means), centre i = sum_p Q_pi (f_p, xy_p).
+    Each iteration: D = sqrt(|f_p - c_i|^2 + |xy_p - xy_i|^2 / r^2), Q = exp(-D) normalised over the cells p, centre
+    i = sum_p Q_pi (f_p, xy_p). With ``normalise`` = "centres", Q is normalised over the centres i first: a soft k-means
+    (facts page, departure 7).
 
     Without any seed, or without a cell that is exactly 1, the only prototype (the first) is the average weighted by the
     soft mask, its area enlarged by 0.0005 as published; of an empty mask there is none (no valid prototype, no NaN).
@@ -121,7 +123,7 @@ def sgc(
         flat, points = augmented_cells(features, spatial_weight)
         mask = mask.float().flatten(1)  # (B, P)
         inside, used = mask == 1, (seeds >= 0).all(2)  # (B, P), (B, N)
-        centres = iterate(points, inside, seeds, features.shape[3], iterations)  # (B, N, C + 2)
+        centres = iterate(points, inside, seeds, features.shape[3], iterations, normalise)  # (B, N, C + 2)
         average = masked_average(flat, mask)  # (B, C)
         clustered = used & inside.any(1)[:, None]  # (B, N)
         alone = ~clustered.any(1, keepdim=True) & (mask.sum(1, keepdim=True) > 0)  # (B, 1)
@@ -132,13 +134,18 @@ def sgc(
 
 
 def association(
-    features: Tensor, mask: Tensor, seeds: Tensor, iterations: int, spatial_weight: float = 100.0
+    features: Tensor,
+    mask: Tensor,
+    seeds: Tensor,
+    iterations: int,
+    spatial_weight: float = 100.0,
+    normalise: str = "cells",
 ) -> Tensor:
     """How closely each cell belongs to each centre after ``iterations`` of SGC: exp(-D), (B, N, h, w) in [0, 1], zero
     outside the mask and for unused seeds. Arguments as for `sgc`. The arg-max over N are the superpixels."""
     _, points = augmented_cells(features, spatial_weight)
     inside = mask.flatten(1) == 1
-    centres = iterate(points, inside, seeds, features.shape[3], iterations)
+    centres = iterate(points, inside, seeds, features.shape[3], iterations, normalise)
     close = (-distances(centres, points)).exp() * inside[:, None] * (seeds >= 0).all(2)[..., None]
     return close.unflatten(2, tuple(features.shape[2:]))
 
@@ -150,14 +157,21 @@ def augmented_cells(features: Tensor, spatial_weight: float) -> tuple[Tensor, Te
     return flat, torch.cat([flat, place.expand(len(flat), -1, -1)], 2)
 
 
-def iterate(points: Tensor, inside: Tensor, seeds: Tensor, width: int, iterations: int) -> Tensor:
+def iterate(
+    points: Tensor, inside: Tensor, seeds: Tensor, width: int, iterations: int, normalise: str = "cells"
+) -> Tensor:
     """From seed cells (B, N, 2) to SGC's centres (B, N, C + 2), among the ``inside`` (B, P) of the points."""
+    if normalise not in ("cells", "centres"):
+        raise ValueError(f"normalise '{normalise}': expected 'cells' or 'centres'")
     at = (seeds[..., 0] * width + seeds[..., 1]).clamp(min=0)  # (B, N)
     centres = points.gather(1, at[..., None].expand(-1, -1, points.shape[2]))  # (B, N, C + 2)
-    outside = ~inside[:, None]  # (B, 1, P)
+    outside, unused = ~inside[:, None], (seeds < 0).any(2)[..., None]  # (B, 1, P), (B, N, 1)
+    lowest = torch.finfo(torch.float32).min
     for _ in range(iterations):
-        closeness = (-distances(centres, points)).masked_fill(outside, torch.finfo(torch.float32).min)
-        centres = closeness.softmax(2) @ points
+        closeness = -distances(centres, points)  # (B, N, P), log Q
+        if normalise == "centres":
+            closeness = closeness.masked_fill(unused, lowest).log_softmax(1)
+        centres = closeness.masked_fill(outside, lowest).softmax(2) @ points
     return centres
 
 

@@ -5,7 +5,7 @@ killed goes on from its last epoch to the same weights, bit for bit on the CPU.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,13 @@ def train(
     seed: int,
     state: Path | None = None,
     report: Callable[[dict[str, Any]], None] = lambda row: None,
+    void: Sequence[int] = (),
 ) -> Trained:
     """Train ``model`` and leave it with the weights of its best epoch.
 
     ``monitored`` holds frozen episodes named train, val and novel; ``config.selection`` says which picks the epoch.
     ``state`` names the file that resumable state is kept in (it must be keyed by everything the run depends on);
-    ``report`` is called with every row of the history.
+    ``report`` is called with every row of the history; pixels of the classes in ``void`` are ignored in queries.
     """
     optimiser = torch.optim.SGD(
         model.trainable_parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay
@@ -71,11 +72,11 @@ def train(
         row = {"epoch": epoch, "lr": schedule.get_last_lr()[0]}
         losses = torch.zeros(())
         for step in range((epoch - 1) * config.steps_per_epoch, epoch * config.steps_per_epoch):
-            losses += _step(model, source, images, config, seed, step, optimiser)
+            losses += _step(model, source, images, config, seed, step, optimiser, void)
             schedule.step()
         row["loss"] = float(losses) / config.steps_per_epoch
         for name in MONITORED:
-            scored = score_episodes(model, source, monitored[name], config.shots)
+            scored = score_episodes(model, source, monitored[name], config.shots, loss=True)
             row |= {f"{name}_loss": float(scored["loss"].mean()), f"{name}_miou": miou(scored)}
         history.append(row)
         report(row)
@@ -106,6 +107,7 @@ def _step(
     seed: int,
     step: int,
     optimiser: torch.optim.Optimizer,
+    void: Sequence[int],
 ) -> torch.Tensor:
     """One step of SGD on a batch of episodes; returns the loss."""
     episodes = training_batch(images, step, config.batch, config.shots, seed, source.views)
@@ -114,7 +116,7 @@ def _step(
     views = [v for e in episodes for v in e.support_views]
     queries, query_views = [e.query for e in episodes], [e.query_view for e in episodes]
     shots = len(ids) // len(episodes)
-    y = source.masks(queries, query_views, classes)  # (B, S, S)
+    y = source.masks(queries, query_views, classes, void)  # (B, S, S)
     s_y = source.masks(ids, views, [c for c in classes for _ in range(shots)])  # (B K, S, S)
     with torch.random.fork_rng(), autocast(source.device):
         torch.manual_seed(int(generator(seed, "dropout", step).integers(2**62)))

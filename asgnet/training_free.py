@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from asgnet.config import TrainingFree
+from asgnet.data.episodes import supports_of
 from asgnet.data.transforms import unfit
-from asgnet.gallery import supports_of
 from asgnet.metrics import COUNTS, intersection_union, miou
 from asgnet.source import Source
 from asgnet.superpixel import masked_average, to_grid

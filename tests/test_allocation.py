@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from asgnet.allocation import gpa
+from asgnet.allocation import expand, gpa
 from asgnet.rng import torch_generator
 
 QUERY = torch.tensor([[[[3.0, 0.0]], [[4.0, -2.0]]]])  # (1, 2, 1, 2): cells (3, 4) and (0, -2)
@@ -55,3 +55,34 @@ def test_float32_under_autocast():
         inside = gpa(query, prototypes, valid)
     for a, b in zip(inside, gpa(query, prototypes, valid), strict=True):
         assert torch.equal(a, b)
+
+
+def test_the_mean_does_not_grow_with_the_number_of_prototypes():
+    rng = torch_generator(2, "gpa")
+    query, prototypes = torch.randn(2, 8, 5, 5, generator=rng), torch.randn(2, 4, 8, generator=rng)
+    valid = torch.tensor([[True, True, False, True], [False] * 4])
+    guide, total, index = gpa(query, prototypes, valid)
+    guide_, mean, index_ = gpa(query, prototypes, valid, probability="mean")
+    assert torch.equal(guide, guide_)
+    assert torch.equal(index, index_)
+    torch.testing.assert_close(mean[0], total[0] / 3)
+    assert (mean[1] == 0).all()
+    with pytest.raises(ValueError, match="'median'"):
+        gpa(query, prototypes, valid, probability="median")
+
+
+def test_one_prototype_makes_gpa_equal_to_expanding_it():
+    rng = torch_generator(3, "gpa")
+    query, prototypes = torch.randn(2, 8, 5, 5, generator=rng), torch.randn(2, 3, 8, generator=rng)
+    one = torch.tensor([[False, True, False], [True, False, False]])
+    mean, valid = expand(prototypes, one)
+    torch.testing.assert_close(mean[:, 0], prototypes[one])
+    for ours, theirs in zip(gpa(query, mean, valid)[:2], gpa(query, prototypes, one)[:2], strict=True):
+        torch.testing.assert_close(ours, theirs)
+    several = torch.tensor([[True, True, False], [False, False, False]])
+    mean, valid = expand(prototypes, several)
+    torch.testing.assert_close(mean[0, 0], prototypes[0, :2].mean(0))
+    assert valid.tolist() == [[True], [False]]
+    guide, *_ = gpa(query, mean, valid)
+    assert torch.equal(guide[0], mean[0, 0][:, None, None].expand(-1, 5, 5))
+    assert (guide[1] == 0).all()

@@ -8,50 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import tiny_study
 
 from asgnet.backbones.encoder import Features
 from asgnet.cli import main
 from asgnet.config import TrainingFree
-from asgnet.data.episodes import draw_episodes, read_episodes
+from asgnet.data.episodes import draw_episodes, read_episodes, supports_of
 from asgnet.data.index import read_index
 from asgnet.errors import UserError
 from asgnet.evaluate import score_episodes
-from asgnet.gallery import supports_of
 from asgnet.layout import Layout
 from asgnet.metrics import intersection_union, miou
 from asgnet.source import OnlineSource
-from asgnet.stages.data import make_data
-from asgnet.stages.episodes import make_episodes
-from asgnet.stages.features import make_features
 from asgnet.stages.runs import build_model, load_run, open_source
 from asgnet.stages.test import run_test, run_training_free
 from asgnet.stages.train import run_training
 from asgnet.training_free import score_training_free
-
-CHANGES = {"test": {"batch": 4}}
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """A folder with data, episodes and features."""
-    folder = tmp_path_factory.mktemp("tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        study = tiny_study(folder, **CHANGES)
-        make_data(study)
-        make_episodes(study)
-        make_features(study)
-    return folder
-
-
-@pytest.fixture
-def study(prepared, tmp_path, monkeypatch):
-    """The tiny study in a folder of its own that shares data, episodes and features."""
-    for name in ("data", "episodes", "features"):
-        (tmp_path / name).symlink_to(prepared / name)
-    monkeypatch.chdir(tmp_path)
-    return tiny_study(tmp_path, **CHANGES)
 
 
 def test_no_novel_class_is_trained_on_and_all_are_tested(study):

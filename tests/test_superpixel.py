@@ -94,6 +94,23 @@ def test_sgc_follows_its_formula():
             np.testing.assert_allclose(prototypes[b, n], centre[:-2], rtol=1e-5, atol=1e-6)
 
 
+def test_normalised_over_centres_it_is_a_soft_k_means():
+    features, mask, seeds = clusters(1)
+    prototypes, _ = sgc(features, mask, seeds, iterations=3, spatial_weight=25.0, normalise="centres")
+    cells = np.argwhere(mask[0].numpy() == 1)
+    points = np.concatenate([features[0].numpy()[:, cells[:, 0], cells[:, 1]].T, cells / 5.0], 1).astype(np.float64)
+    at = seeds[0, :3].numpy()
+    centres = np.concatenate([features[0].numpy()[:, at[:, 0], at[:, 1]].T, at / 5.0], 1).astype(np.float64)
+    for _ in range(3):
+        weight = np.exp(-np.linalg.norm(points[None] - centres[:, None], axis=2))  # (N, cells)
+        share = weight / weight.sum(0)  # what each cell gives to each centre
+        centres = (share / share.sum(1, keepdims=True)) @ points
+    np.testing.assert_allclose(prototypes[0, :3], centres[:, :-2], rtol=1e-4, atol=1e-5)
+    assert (prototypes[0, 3] == 0).all()
+    with pytest.raises(ValueError, match="'cell'"):
+        sgc(features, mask, seeds, 1, normalise="cell")
+
+
 def test_sgc_is_equivariant_to_the_order_of_seeds_and_of_samples():
     features, mask, seeds = clusters()
     prototypes, valid = sgc(features, mask, seeds, 5)

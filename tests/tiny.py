@@ -14,12 +14,25 @@ def tiny(study: dict) -> dict:
     study |= {"folds": [1], "seeds": [0], "label": "test"}
     study["data"] |= {"size": 129, "train_images": 160, "test_images": 80, "min_pixels": 300, "min_test_images": 4}
     study["data"]["val_fraction"] = 0.4
-    study["episodes"] = {"shots": 2, "train": 5, "val": 5, "novel": 5, "test": 10, "monitored_images": 3}
+    study["episodes"] = {
+        "shots": 2,
+        "test_shots": 3,
+        "train": 5,
+        "val": 5,
+        "novel": 5,
+        "test": 10,
+        "monitored_images": 3,
+    }
     study["features"]["views"] = 1
     study["model"] |= {"width": 16, "vit_width": 16, "vit_size": 56}
     study["train"] |= {"epochs": 2, "steps_per_epoch": 2}
     study["test"] |= {"shots": [1, 2], "examples": 2, "resamples": 50}
     study["training_free"] = {name: study["training_free"][name] for name in ("all_foreground", "fg_bg_vit")}
+    cells = {"folds": [1], "seeds": [0]}
+    for group, arm in (("prototypes", "nmax_1"), ("departures", "late_dropout")):
+        study[group] = {**cells, "arms": {arm: study[group]["arms"][arm]}}
+    study["ablation"] |= {**cells, "arms": ["baseline", "nmax_1"], "counts": [1, 5], "clusterers": ["sgc", "kmeans"]}
+    study["ablation"] |= {"iterations": [0, 5], "spatial_weights": [1, 100], "shots": [1, 3]}
     return study
 
 

@@ -16,6 +16,8 @@ from asgnet.rng import generator
 
 COLUMNS = ["episode", "class", "query", "supports"]
 
+Pair = tuple[str, int]  # (image id, class id)
+
 
 def draw_episodes(
     images: Mapping[int, Sequence[str]],
@@ -86,19 +88,22 @@ def fold_episodes(
     seed: int,
     min_test_images: int,
     max_images: Mapping[str, int],
+    test_shots: int | None = None,
 ) -> dict[str, pd.DataFrame]:
     """The four fixed episode tables of ``fold``, each with ``counts[name]`` episodes:
 
     train: base classes in split train; val: base classes in split val; novel: the novel classes with at least
     ``min_test_images`` test images, for looking at during training; test: the same classes, scored once, with no
-    (class, query, support) of novel. ``max_images``: the most images of a class that the named table uses.
+    (class, query, support) of novel. ``max_images``: the most images of a class that the named table uses. Test
+    episodes have ``test_shots`` supports (default: ``shots``); with more, they only gain supports.
     A base class with ``shots`` images or fewer in a split is left out of that split's table."""
     novel = images_by_class(index, novel_classes(index, tree, fold, min_test_images)[0], "test")
     tables: dict[str, pd.DataFrame] = {}
     for name in ("train", "val", "novel", "test"):
         images = novel if name in ("novel", "test") else base_images(index, tree, fold, shots, name)
         tables[name] = draw_episodes(
-            *(images, tree.classes, shots, counts[name], seed, f"{name}-episodes"),
+            *(images, tree.classes, test_shots or shots if name == "test" else shots),
+            *(counts[name], seed, f"{name}-episodes"),
             exclude=tables["novel"] if name == "test" else None,
             max_images=max_images.get(name),
         )
@@ -126,3 +131,14 @@ def write_episodes(path: Path | str, episodes: pd.DataFrame) -> None:
 def read_episodes(path: Path | str) -> pd.DataFrame:
     """Read what `write_episodes` wrote."""
     return read_table(path, COLUMNS, text=["query", "supports"])
+
+
+def supports_of(episodes: pd.DataFrame, shots: int) -> list[list[str]]:
+    """The first ``shots`` support ids of every episode."""
+    return [row.split(";")[:shots] for row in episodes["supports"]]
+
+
+def pairs_of(episodes: pd.DataFrame, shots: int) -> list[Pair]:
+    """Every (support, class) that the episodes use, sorted."""
+    supports = supports_of(episodes, shots)
+    return sorted({(i, int(c)) for ids, c in zip(supports, episodes["class"], strict=True) for i in ids})

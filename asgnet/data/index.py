@@ -66,6 +66,12 @@ def novel_classes(index: pd.DataFrame, tree: Tree, fold: int, min_test_images: i
     return kept, dropped
 
 
+def without_classes(index: pd.DataFrame, classes: Sequence[int]) -> pd.DataFrame:
+    """The index without the images in which any of ``classes`` counts."""
+    shown = index.loc[index["class"].isin(classes), "id"]
+    return index[~index["id"].isin(shown)]
+
+
 def write_index(path: Path | str, index: pd.DataFrame) -> None:
     """Write an index as CSV, atomically."""
     with atomic_path(path) as temporary:

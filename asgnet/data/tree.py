@@ -4,6 +4,7 @@ ROOT/VOC2012/JPEGImages/ID.jpg
 ROOT/VOC2012/SegmentationClassAug/ID.png            0 background, 1..C classes, 255 ignored
 ROOT/VOC2012/SegmentationPart/ID.png                (optional) part of its object that a pixel belongs to
 ROOT/VOC2012/ImageSets/Segmentation/{train_aug,val}.txt
+ROOT/VOC2012/hidden.csv                             (optional) share of each object that something in front covers
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from asgnet.data.sbd import find_sbd
@@ -19,6 +21,7 @@ from asgnet.files import atomic_path
 
 IGNORE = 255
 IMAGES, MASKS, PARTS, LISTS = "JPEGImages", "SegmentationClassAug", "SegmentationPart", "ImageSets/Segmentation"
+HIDDEN = "hidden.csv"
 
 
 class Tree:
@@ -89,6 +92,11 @@ class Tree:
         dataset knows no parts."""
         path = self.root / PARTS / f"{image_id}.png"
         return self._labels(image_id, path) if path.exists() else None
+
+    def hidden(self) -> pd.DataFrame | None:
+        """How much of each object is covered, columns id, class, hidden (share, 0 to 1); None where it is not known."""
+        path = self.root / HIDDEN
+        return pd.read_csv(path, dtype={"id": str}) if path.exists() else None
 
     def _image_path(self, image_id: str) -> Path:
         return self.root / IMAGES / f"{image_id}.jpg"

@@ -18,7 +18,9 @@ def make_episodes(study: Study) -> None:
     counts = {name: getattr(drawn, name) for name in SPLITS}
     pools = {name: drawn.monitored_images for name in ("train", "val", "novel")}
     limits = (data.seed, data.min_test_images, pools)
-    folds = {fold: fold_episodes(index, tree, fold, drawn.shots, counts, *limits) for fold in study.folds}
+    folds = {
+        fold: fold_episodes(index, tree, fold, drawn.shots, counts, *limits, drawn.test_shots) for fold in study.folds
+    }
     for fold, tables in folds.items():  # only now, when every fold is known to be possible
         for name, table in tables.items():
             write_episodes(layout.episodes(fold, name), table)

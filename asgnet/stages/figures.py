@@ -16,37 +16,49 @@ from asgnet.plots.save import save
 from asgnet.results import find_runs, histories
 from asgnet.tables import for_print
 
-STAGE = "figures"
 
+class StudyDrawer:
+    """Reads a study's tables from one folder and saves figures under figures/<dataset>/, in the name of a stage."""
 
-class Drawer:
-    """Draws one figure a call from the collected tables, saves it under figures/<dataset>/, and returns it.
+    stage: str  # of the pipeline, written into every file
+    command: str  # of asgnet, makes the tables
 
-    Rows carry the labels of params.yaml. Raises UserError where a study has not been collected yet.
-    """
+    def __init__(self, study: Study, folder: Path) -> None:
+        self.study, self.layout, self.folder = study, Layout.of(study), folder
 
-    def __init__(self, study: Study) -> None:
-        self.study, self.layout = study, Layout.of(study)
-        self.results = self.layout.results
-        arms = {**study.training_free, **study.arms}
-        self.labels = {name: arm.label for name, arm in arms.items()}
+    def _tables(self, *names: str) -> list[Path]:
+        return [self.folder / f"{name}.csv" for name in names]
 
     def _read(self, name: str) -> pd.DataFrame:
-        path = self.results / f"{name}.csv"
+        (path,) = self._tables(name)
         try:
-            table = pd.read_csv(path)
+            return pd.read_csv(path, dtype={"setting": str})  # settings are names, though some look like numbers
         except OSError:
-            raise UserError(f"{path}: no such file; run `asgnet collect` first") from None
-        return table.assign(arm=table["arm"].map(self.labels))
+            raise UserError(f"{path}: no such file; run `asgnet {self.command}` first") from None
 
     def _save(self, figure: Figure, name: str, files: Sequence[Path]) -> Figure:
         if self.study.label:
             figure.suptitle(self.study.label, x=0.995, ha="right", fontsize=6, style="italic")  # the layout makes room
-        save(figure, name, self.layout.figures, STAGE, files)
+        save(figure, name, self.layout.figures, self.stage, files)
         return figure
 
-    def _tables(self, *names: str) -> list[Path]:
-        return [self.results / f"{name}.csv" for name in names]
+
+class Drawer(StudyDrawer):
+    """Draws one figure a call from the collected tables, saves it, and returns it.
+
+    Rows carry the labels of params.yaml. Raises UserError where a study has not been collected yet.
+    """
+
+    stage, command = "figures", "collect"
+
+    def __init__(self, study: Study) -> None:
+        super().__init__(study, Layout.of(study).results)
+        arms = {**study.training_free, **study.arms}
+        self.labels = {name: arm.label for name, arm in arms.items()}
+
+    def _read(self, name: str) -> pd.DataFrame:
+        table = super()._read(name)
+        return table.assign(arm=table["arm"].map(self.labels))
 
     def _trained(self) -> list[str]:
         return [arm.label for arm in self.study.arms.values()]
@@ -80,7 +92,7 @@ class Drawer:
 
     def curves(self) -> Figure:
         """Loss and mIoU by epoch of every trained arm."""
-        runs = find_runs(self.results, list(self.study.arms))
+        runs = find_runs(self.folder, list(self.study.arms))
         table = histories(runs)
         figure = curves.curves(table.assign(arm=table["arm"].map(self.labels)), self._trained())
         return self._save(figure, "curves", [run.folder / "history.csv" for run in runs])

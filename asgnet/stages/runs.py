@@ -43,7 +43,7 @@ def _frozen(study: Study, config: ModelConfig) -> dict[str, nn.Module | None]:
     """The frozen networks that a run needs beside the store: none, where stored features say everything."""
     features, online = study.features, study.features.mode == "online"
     encoder = vit = None
-    if online or config.residual:
+    if online or config.residual or config.batch_statistics:
         encoder = build_encoder(config, features.weights, features.pretrained)
         encoder = encoder if config.batch_statistics else for_inference(encoder, fast_dtype(pick_device()))
     if online and config.vit != "none":

@@ -1,6 +1,5 @@
 """The testing stages: trained runs and training-free rows, on the same frozen episodes."""
 
-from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,7 @@ from asgnet.examples import save_examples
 from asgnet.files import atomic_path, write_json
 from asgnet.layout import Layout
 from asgnet.metrics import COUNTS
-from asgnet.provenance import record
+from asgnet.provenance import record, write_receipt
 from asgnet.report import run_metrics
 from asgnet.stages.runs import load_run, open_source
 from asgnet.strict import unknown
@@ -34,7 +33,7 @@ def run_test(study: Study, arm: str, fold: int, seed: int) -> dict[int, pd.DataF
             tables[shots] = score_episodes(model, source, episodes, shots, study.test.batch)
             write_scores(study, folder, tables[shots], shots, source.tree.classes, fold, seed)
         save_examples(folder / "examples.npz", model, source, tables[min(tables)], min(tables), study.test.examples)
-    write_receipt(folder, layout.receipt(arm, fold, seed))
+    write_receipt(_measured(folder), layout.receipt(arm, fold, seed))
     return tables
 
 
@@ -50,7 +49,7 @@ def run_training_free(study: Study, arm: str, fold: int) -> None:
         for shots in study.test.shots:
             table = score_training_free(study.training_free[arm], source, val, test, shots)
             write_scores(study, folder, table, shots, source.tree.classes, fold, 0)
-    write_receipt(folder, layout.receipt(arm, fold, 0))
+    write_receipt(_measured(folder), layout.receipt(arm, fold, 0))
 
 
 def write_scores(
@@ -62,7 +61,5 @@ def write_scores(
     write_json(folder / f"metrics_{shots}shot.json", run_metrics(table, classes, fold, seed, study.test.resamples))
 
 
-def write_receipt(folder: Path, path: Path) -> None:
-    """The digests of a run's tables and examples."""
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".csv", ".npz"))
-    write_json(path, {file.name: sha256(file.read_bytes()).hexdigest() for file in files})
+def _measured(folder: Path) -> list[Path]:
+    return [*folder.glob("history.csv"), *folder.glob("episodes_*.csv"), *folder.glob("examples.npz")]

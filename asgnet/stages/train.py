@@ -7,7 +7,7 @@ from typing import Any
 from asgnet.checkpoint import save_head
 from asgnet.config import Study
 from asgnet.data.episodes import base_images, read_episodes
-from asgnet.data.index import read_index
+from asgnet.data.index import read_index, without_classes
 from asgnet.data.sampling import TrainingImages
 from asgnet.files import atomic_path, write_json
 from asgnet.fingerprint import fingerprint
@@ -29,12 +29,17 @@ def run_training(
         source = open_source(study)
         model = build_model(study, arm, seed, source)
         monitored = {name: read_episodes(layout.episodes(fold, name)) for name in MONITORED}
-        images = base_images(read_index(layout.index), source.tree, fold, config.shots, "train")
+        novel = source.tree.novel_classes(fold)
+        index = read_index(layout.index)
+        if config.novel_pixels == "left_out":
+            index = without_classes(index, novel)
+        images = base_images(index, source.tree, fold, config.shots, "train")
         params = {"arm": asdict(study.model_of(arm)), "train": asdict(config), "data": asdict(study.data)}
         params |= {"features": asdict(study.features), "fold": fold, "seed": seed}
         inputs = [layout.index, *(layout.episodes(fold, name) for name in monitored)]
         state = layout.resume / f"{arm}-{fold}-{seed}-{fingerprint(params, files=inputs)[:16]}.pt"
-        trained = train(model, source, TrainingImages.of(images), monitored, config, seed, state, report)
+        void = novel if config.novel_pixels == "ignored" else ()
+        trained = train(model, source, TrainingImages.of(images), monitored, config, seed, state, report, void)
         with atomic_path(folder / "history.csv") as temporary:
             trained.history.to_csv(temporary, index=False)
         save_head(folder, model.trainable_state(), model.config, list(model.sources))

@@ -19,11 +19,13 @@ _LEAST_KEPT = 0.65  # of the main object, whatever stands before it
 @dataclass(frozen=True)
 class Sample:
     """``image`` uint8 (S, S, 3). ``mask`` uint8 (S, S): 0 background, class id 1..20, 255 on borders. ``parts`` uint8
-    (S, S): index of the part within its class, from 1; 0 = no object (borders keep their part)."""
+    (S, S): index of the part within its class, from 1; 0 = no object (borders keep their part). ``hidden``: class id ->
+    share (0 to 1) of the object's pixels in the frame that something in front of it covers."""
 
     image: np.ndarray
     mask: np.ndarray
     parts: np.ndarray
+    hidden: dict[int, float]
 
 
 def main_class(index: int) -> int:
@@ -151,6 +153,11 @@ def _compose(rng: np.random.Generator, layers: list[tuple[int, Layer]], light: L
         mask[layer.area] = class_id
         instance[layer.area] = number if class_id else 0
         parts[layer.area] = layer.part[layer.area]
+    hidden = {
+        class_id: 1 - float((instance[layer.area] == number).mean())
+        for number, (class_id, layer) in enumerate(layers, 1)
+        if class_id and layer.area.any()
+    }
     border = ndimage.maximum_filter(instance, 3) != ndimage.minimum_filter(instance, 3)
     mask[border] = 255
-    return Sample(_camera(rng, image), mask, parts)
+    return Sample(_camera(rng, image), mask, parts, hidden)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from asgnet.data.parts.classes import CLASSES
 from asgnet.data.parts.render import render
-from asgnet.data.tree import IMAGES, MASKS, PARTS, write_mask
+from asgnet.data.tree import HIDDEN, IMAGES, MASKS, PARTS, write_mask
 from asgnet.data.tree import LISTS as LIST_FOLDER
 from asgnet.errors import UserError
 
@@ -20,13 +20,15 @@ LISTS = {"train": "train_aug.txt", "test": "val.txt"}
 JPEG_QUALITY = 92
 
 
-def _write(root: Path, seed: int, size: int, job: tuple[str, int]) -> None:
+def _write(root: Path, seed: int, size: int, job: tuple[str, int]) -> list[str]:
+    """Write one image with its labels; returns its lines of hidden.csv."""
     split, index = job
     sample = render(split, index, seed, size)
     name = image_id(split, index)
     Image.fromarray(sample.image).save(root / IMAGES / f"{name}.jpg", quality=JPEG_QUALITY)
     write_mask(root / MASKS / f"{name}.png", sample.mask)
     Image.fromarray(sample.parts).save(root / PARTS / f"{name}.png")
+    return [f"{name},{class_id},{share:.4f}\n" for class_id, share in sorted(sample.hidden.items())]
 
 
 def image_id(split: str, index: int) -> str:
@@ -71,10 +73,8 @@ def _fill(root: Path, counts: dict[str, int], size: int, seed: int, workers: int
     jobs = [(split, index) for split, count in counts.items() for index in range(count)]
     write = partial(_write, root, seed, size)
     if workers <= 1:
-        for job in jobs:
-            write(job)
-        return
-    # spawned, not forked: the caller may hold torch's threads
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for _ in pool.map(write, jobs, chunksize=16):
-            pass
+        lines = [write(job) for job in jobs]
+    else:  # spawned, not forked: the caller may hold torch's threads
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            lines = list(pool.map(write, jobs, chunksize=16))
+    (root / HIDDEN).write_text("id,class,hidden\n" + "".join(line for some in lines for line in some))
