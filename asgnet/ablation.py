@@ -61,9 +61,9 @@ def variations(config: AblationConfig, model: ModelConfig, parts: bool, first: b
         rows += override("iterations", "iterations_eval", config.iterations)
         rows += override("spatial weight", "spatial_weight", config.spatial_weights)
         rows += override("seed rule", "seed_rule", config.seed_rules)
-        rows += [
-            Variation("fusion", fusion, shots, fusion=fusion) for shots in config.shots for fusion in config.fusions
-        ]
+        for shots in config.shots:  # one support is its own pool: there is nothing to fuse
+            names = config.fusions if shots > 1 else ("pool",)
+            rows += [Variation("fusion", name, shots, fusion=name) for name in names]
     return rows
 
 
@@ -90,7 +90,7 @@ def score_variations(
             clusterer = None if row.clusterer == "sgc" else clusterer_of(row.clusterer, varied, source)
             pairs = pairs_of(episodes, row.shots)
             clustered[recipe] = build_prototypes(varied, source, maps, pairs, clusterer, batch)
-        key = (*recipe, row.shots, row.fusion if row.shots > 1 else "pool")
+        key = (*recipe, row.shots, row.fusion)
         if key not in scored:
             prototypes = clustered[recipe]
             scored[key] = score(varied, source, maps, prototypes, episodes, row.shots, row.fusion, batch)

@@ -41,13 +41,18 @@ class Supports(NamedTuple):
 
     @property
     def inside(self) -> Tensor:
-        """(B, h, w) bool, the cells to cluster."""
+        """(B, h, w) bool, the cells that can be clustered."""
         return self.cells == 1
 
     @property
     def used(self) -> Tensor:
         """(B, N) bool, the slots that get a cluster: those with a seed cell, where there are cells to cluster."""
         return (self.seeds >= 0).all(2) & self.inside.flatten(1).any(1, keepdim=True)
+
+    @property
+    def clustered(self) -> Tensor:
+        """(B, h, w) bool, the cells to cluster: those inside, of supports with a seed cell."""
+        return self.inside & self.used.any(1)[:, None, None]
 
     @property
     def flat(self) -> Tensor:
@@ -103,13 +108,7 @@ def _guided(supports: Supports, normalise: str) -> Clusters:
     arguments = (supports.features, supports.cells, supports.seeds, supports.iterations, supports.spatial_weight)
     prototypes, valid = sgc(*arguments, normalise=normalise)
     close = association(*arguments, normalise=normalise)  # (B, N, h, w)
-    return Clusters(prototypes, valid, _closest(supports, close))
-
-
-def _closest(supports: Supports, closeness: Tensor) -> Tensor:
-    """(B, N, h, w) -> (B, h, w), the arg-max over N, -1 outside the cells of supports that are clustered."""
-    clustered = supports.inside & supports.used.any(1)[:, None, None]
-    return torch.where(clustered, closeness.argmax(1), -1)
+    return Clusters(prototypes, valid, torch.where(supports.clustered, close.argmax(1), -1))
 
 
 def _em(supports: Supports) -> Clusters:
@@ -127,7 +126,7 @@ def _em(supports: Supports) -> Clusters:
         weight = share / share.sum(2, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)  # (B, N, P)
         centres = F.normalize(weight @ directions, dim=2)  # (B, N, C)
     similarity = (centres @ directions.transpose(1, 2)).masked_fill(~used, -torch.inf)
-    label = _closest(supports, similarity.unflatten(2, tuple(supports.cells.shape[1:])))
+    label = torch.where(supports.clustered, similarity.argmax(1).view_as(supports.clustered), -1)
     return Clusters(weight @ supports.flat * used, supports.used, label)
 
 
@@ -200,8 +199,7 @@ def _parts(supports: Supports) -> Clusters:
     """The true parts, numbered anew in each support by their ids. Cells without a part belong to none."""
     if supports.parts is None:
         raise ValueError("clusterer 'parts': expected the true part map, parts (B, h, w); got None")
-    clustered = supports.inside & (supports.parts > 0) & supports.used.any(1)[:, None, None]
-    part = torch.where(clustered, supports.parts.long(), 0)  # (B, h, w)
+    part = torch.where(supports.clustered, supports.parts.long(), 0)  # (B, h, w)
     shown = F.one_hot(part.flatten(1)).amax(1)  # (B, 1 + parts), 1 where the support shows the part
     number = shown[:, 1:].cumsum(1)  # (B, parts), from 1
     number = F.pad(number, (1, 0)).gather(1, part.flatten(1)).view_as(part)  # (B, h, w), 0 where there is no part

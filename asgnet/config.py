@@ -116,6 +116,13 @@ class TestConfig:
 
 
 @dataclass(frozen=True)
+class WalkthroughConfig:
+    """The notebook that traces one forward pass."""
+
+    size: int = 473  # pixels a side, 8 n + 1
+
+
+@dataclass(frozen=True)
 class Arm:
     """A row that is trained: a label, and what it overrides."""
 
@@ -177,6 +184,7 @@ class Study:
     prototypes: Group = Group()  # how many prototypes, and what SGC and GPA buy
     departures: Group = Group()  # of the published code from the paper
     ablation: AblationConfig = AblationConfig()
+    walkthrough: WalkthroughConfig = WalkthroughConfig()
     label: str = ""  # stands on every figure and table, such as "demo"
 
     @property

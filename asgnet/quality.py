@@ -1,8 +1,10 @@
-"""How well superpixels fit true parts."""
+"""How well superpixels fit true parts, and whether their prototypes differ at all."""
 
 import numpy as np
+import torch.nn.functional as F
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import contingency_matrix
+from torch import Tensor
 
 
 def quality(label: np.ndarray, parts: np.ndarray) -> dict[str, float]:
@@ -31,3 +33,15 @@ def quality(label: np.ndarray, parts: np.ndarray) -> dict[str, float]:
         "ue": 100 * float(np.minimum(table, table.sum(0) - table).sum() / table.sum()),
         "ari": float(adjusted_rand_score(parts[known], label[known])),
     }
+
+
+def apart(prototypes: Tensor, valid: Tensor) -> Tensor:
+    """How far the prototypes of each support lie apart: the mean of 1 - cosine over the pairs of valid ones, 0 to 2.
+
+    prototypes (B, N, C), valid (B, N) -> (B,), NaN where there is no pair. With prototypes all alike GPA has nothing to
+    allocate, however many there are: SGC's weights exp(-D) have a fixed temperature, so on features of a small scale
+    its centres fall together."""
+    directions = F.normalize(prototypes, dim=2)
+    distance = 1 - directions @ directions.transpose(1, 2)  # (B, N, N)
+    pair = (valid[:, :, None] & valid[:, None]).triu(1)  # (B, N, N)
+    return (distance * pair).sum((1, 2)) / pair.sum((1, 2))

@@ -37,7 +37,7 @@ def test_a_variation_is_the_network_tested_so(tested):
     scored = {key: part.reset_index(drop=True) for key, part in table.groupby(["table", "setting", "shots"])}
     assert {len(part) for part in scored.values()} == {6}
     plain = score_episodes(model, source, episodes, 1, batch=4)
-    for key in (("count", "5", 1), ("clusterer", "sgc", 1), ("iterations", "5", 1), ("fusion", "votes", 1)):
+    for key in (("count", "5", 1), ("clusterer", "sgc", 1), ("iterations", "5", 1), ("fusion", "pool", 1)):
         pd.testing.assert_frame_equal(scored[key][COUNTS], plain[COUNTS])
     one = score_episodes(reconfigured(model, max_seeds=1), source, episodes, 1, batch=4)
     pd.testing.assert_frame_equal(scored["count", "1", 1][COUNTS], one[COUNTS])

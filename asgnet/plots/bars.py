@@ -1,7 +1,7 @@
 """Test results of all arms: mIoU, per fold, overfitting gap, paired difference to the baseline. Arms run down the
 vertical axis, so that their names never collide however many there are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -104,13 +104,35 @@ def gap(gaps: pd.DataFrame, intervals: pd.DataFrame) -> Figure:
 def differences(comparison: pd.DataFrame, arms: Sequence[str]) -> Figure:
     """Forest plot of the paired difference of ``arms`` to the baseline with interval and corrected p, a marker for
     each number of shots. comparison: ``tables.comparison``."""
-    shots = sorted(set(comparison["shots"]))
-    figure = Figure(figsize=(style.COLUMN, 0.65 + len(arms) * (LINE * len(shots) + 0.08)))
-    axis = figure.subplots()
+    return forest({"": comparison.set_index("arm").loc[list(arms)].reset_index()})
+
+
+@style.paper
+def forest(families: Mapping[str, pd.DataFrame]) -> Figure:
+    """The same for several families of rows, a panel each under its title ("" for none), all against one baseline. A
+    family has the columns of ``tables.comparison``; its rows stand in the order given."""
+    arms = [list(dict.fromkeys(table["arm"])) for table in families.values()]
+    shots = sorted({shots for table in families.values() for shots in table["shots"]})
+    line = LINE * len(shots) + 0.08
+    height = 0.65 + sum(len(names) * line for names in arms) + 0.2 * sum(map(bool, families)) + 0.1 * (len(arms) - 1)
+    figure = Figure(figsize=(style.COLUMN, height))
+    ratios = [len(names) for names in arms]
+    axes = figure.subplots(len(arms), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     looks = _shot_looks(shots)
+    for axis, (title, table), names in zip(axes, families.items(), arms, strict=True):
+        _forest(axis, table, names, looks)
+        axis.set_title(title)
+    baseline = style.label(next(iter(families.values()))["baseline"].iloc[0])
+    axes[-1].set_xlabel(f"difference to {baseline} in\ntest mIoU (points, 95 % interval)")
+    if len(shots) > 1:
+        style.legend_above(figure, [_marker(look, f"{n}-shot") for n, look in looks.items()], handlelength=1)
+    return figure
+
+
+def _forest(axis: Axes, comparison: pd.DataFrame, arms: Sequence[str], looks: dict[int, style.Look]) -> None:
     for i, (count, look) in enumerate(looks.items()):
         rows = comparison[comparison["shots"] == count].set_index("arm").reindex(arms)
-        place = _places(arms, i, len(shots))
+        place = _places(arms, i, len(looks))
         _interval_points(axis, rows["difference"], rows, place, look)
         for y, p in zip(place, rows["p_holm"], strict=True):
             if np.isfinite(p):
@@ -118,12 +140,7 @@ def differences(comparison: pd.DataFrame, arms: Sequence[str]) -> Figure:
                 axis.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=6.5)
     axis.axvline(0, color="black", linewidth=0.6)
     _arm_axis(axis, arms)
-    baseline = style.label(comparison["baseline"].iloc[0])
-    axis.set_xlabel(f"difference to {baseline} in\ntest mIoU (points, 95 % interval)")
     axis.grid(axis="x")
-    if len(shots) > 1:
-        style.legend_above(figure, [_marker(look, f"{n}-shot") for n, look in looks.items()], handlelength=1)
-    return figure
 
 
 def _places(arms: Sequence[str], i: int, count: int, spread: float = 0.8) -> np.ndarray:

@@ -13,12 +13,12 @@ from asgnet.gallery import build_maps, chunks
 from asgnet.layout import Layout
 from asgnet.model import ASGNet
 from asgnet.provenance import write_receipt
-from asgnet.quality import quality
+from asgnet.quality import apart, quality
 from asgnet.source import Source
 from asgnet.stages.runs import load_run, open_source
 
 COMPARED = ("sgc", "soft_kmeans", "kmeans", "em", "slic")  # at the same seed cells, so at the same count
-QUALITY = ["method", "image", "class", "superpixels", "asa", "ue", "ari"]
+QUALITY = ["method", "image", "class", "superpixels", "asa", "ue", "ari", "apart"]
 
 
 def run_ablation(study: Study, arm: str, fold: int, seed: int) -> None:
@@ -45,7 +45,7 @@ def run_ablation(study: Study, arm: str, fold: int, seed: int) -> None:
 @torch.no_grad()
 def superpixel_quality(model: ASGNet, source: Source, episodes: pd.DataFrame) -> pd.DataFrame:
     """How well each clusterer's superpixels fit the true parts of every support of the 1-shot ``episodes``, where the
-    support gets two superpixels or more. Columns ``QUALITY``; the measures as `asgnet.quality.quality` gives them."""
+    support gets two superpixels or more. Columns ``QUALITY``; the measures as in `asgnet.quality`."""
     maps, config = build_maps(model, source, episodes, shots=1), model.config
     rows = []
     for chunk in chunks(pairs_of(episodes, 1), 16):
@@ -56,9 +56,11 @@ def superpixel_quality(model: ASGNet, source: Source, episodes: pd.DataFrame) ->
         count = (seeds >= 0).all(2).sum(1).tolist()
         true = parts_on_grid(source, chunk, grid).numpy()
         for method in COMPARED:
-            labels = cluster(method, reduced, cells, seeds, config.iterations_eval, config.spatial_weight).label.cpu()
+            found = cluster(method, reduced, cells, seeds, config.iterations_eval, config.spatial_weight)
+            labels, distances = found.label.cpu().numpy(), apart(found.prototypes, found.valid).tolist()
             rows += [
-                {"method": method, "image": i, "class": c, "superpixels": n, **quality(label.numpy(), part)}
-                for (i, c), n, label, part in zip(chunk, count, labels, true, strict=True) if n > 1
-            ]  # fmt: skip
+                {"method": method, "image": i, "class": c, "superpixels": n, **quality(label, part), "apart": distance}
+                for (i, c), n, label, part, distance in zip(chunk, count, labels, true, distances, strict=True)
+                if n > 1
+            ]
     return pd.DataFrame(rows, columns=QUALITY)

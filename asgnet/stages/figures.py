@@ -22,9 +22,12 @@ class StudyDrawer:
 
     stage: str  # of the pipeline, written into every file
     command: str  # of asgnet, makes the tables
+    place: str = ""  # folder below figures/<dataset>/
 
     def __init__(self, study: Study, folder: Path) -> None:
         self.study, self.layout, self.folder = study, Layout.of(study), folder
+        self.figures = self.layout.figures / self.place
+        self.figures.mkdir(parents=True, exist_ok=True)  # also where there is nothing to draw
 
     def _tables(self, *names: str) -> list[Path]:
         return [self.folder / f"{name}.csv" for name in names]
@@ -39,7 +42,7 @@ class StudyDrawer:
     def _save(self, figure: Figure, name: str, files: Sequence[Path]) -> Figure:
         if self.study.label:
             figure.suptitle(self.study.label, x=0.995, ha="right", fontsize=6, style="italic")  # the layout makes room
-        save(figure, name, self.layout.figures, self.stage, files)
+        save(figure, name, self.figures, self.stage, files)
         return figure
 
 

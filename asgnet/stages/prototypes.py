@@ -121,7 +121,7 @@ def quality_table(study: Study) -> pd.DataFrame:
     table = pd.concat(runs)
     rows = []
     for method, part in table.groupby("method", sort=False):
-        for measure in ("asa", "ue", "ari"):
+        for measure in ("asa", "ue", "ari", "apart"):
             means = part.groupby(["fold", "image", "class"])[measure].mean().dropna()  # over random seeds
             rows.append(
                 {"measure": measure, "method": method, **mean_interval(means.to_numpy()), "supports": len(means)}
