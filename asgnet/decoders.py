@@ -4,6 +4,8 @@ Both take the same input (B, 2 width + 1, h, w) = query (width), guide (width), 
 and follow PFENet (FEM) and CANet / DeepLab (ASPP) as the published ASGNet does.
 """
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,8 +13,26 @@ from torch import Tensor, nn
 LOW_LEVEL = 64  # channels of layer1 after its reduction
 
 
+@lru_cache(maxsize=64)
+def interpolation(cells: int, pixels: int) -> Tensor:
+    """(pixels, cells) float32: the weights with which linear interpolation with aligned corners makes a line of
+    ``pixels`` of one of ``cells``."""
+    place = torch.linspace(0, cells - 1, pixels, dtype=torch.float64)[:, None]
+    return (1 - (place - torch.arange(cells)).abs()).clamp(min=0).float()
+
+
+def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """`resize` of maps (..., h, w) to (..., H, W), float32, as two small matrix products: for maps of few channels
+    several times as fast, forward and backward."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps.float()
+    rows, cols = (interpolation(*sides).to(maps.device) for sides in zip(maps.shape[-2:], size, strict=True))
+    with torch.autocast(maps.device.type, enabled=False):
+        return rows @ (maps.float() @ cols.T)  # (H, h) (..., h, w) (w, W)
+
+
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear with aligned corners, the only resizing of feature maps in this network."""
+    """Bilinear with aligned corners, the only resizing in this network: (B, C, h, w) -> (B, C, H, W)."""
     if tuple(x.shape[2:]) == tuple(size):
         return x  # what aligned corners give, without the work
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)

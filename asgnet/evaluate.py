@@ -5,13 +5,13 @@ from collections.abc import Callable
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from asgnet.data.episodes import pairs_of, supports_of
 from asgnet.data.transforms import unfit
 from asgnet.device import autocast
 from asgnet.fusion import fuse
 from asgnet.gallery import Maps, Prototypes, build_maps, build_prototypes
+from asgnet.head import pixel_loss
 from asgnet.metrics import COUNTS, intersection_union
 from asgnet.model import ASGNet
 from asgnet.source import Source
@@ -64,27 +64,22 @@ def score(
         query, layer1 = maps.of(queries)
         pool, valid, fallback = prototypes.of(supports_of(part, shots), classes)
         with autocast(query.device):
-            logits = fuse(model.head, fusion, query, pool, valid, layer1, (source.size, source.size)).float()
+            margins = fuse(model.head, fusion, query, pool, valid, layer1, (source.size, source.size))  # (B, S, S)
         target = source.masks(queries, [0] * len(part), classes)  # (B, S, S)
-        counts = _counts(source, logits, target, queries, classes, watch, first)  # (B, 4)
+        counts = _counts(source, margins, target, queries, classes, watch, first)  # (B, 4)
         columns = dict(zip(COUNTS, counts.T.cpu().numpy(), strict=True))
         columns |= {"prototypes": valid.sum((1, 2)).cpu().numpy(), "fallback": fallback.cpu().numpy()}
         if loss:
-            columns["loss"] = _loss(logits, target).cpu().numpy()
+            known = (target != 255).sum((1, 2)).clamp(min=1)
+            columns["loss"] = (pixel_loss(margins, target).sum((1, 2)) / known).cpu().numpy()
         named = part[["episode", "class", "query"]]
         rows.append(named.assign(supports=[";".join(ids) for ids in supports_of(part, shots)], **columns))
     return pd.concat(rows, ignore_index=True)
 
 
-def _loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of each episode, (B,)."""
-    each = F.cross_entropy(logits, target.long(), ignore_index=255, reduction="none").sum((1, 2))
-    return each / (target != 255).sum((1, 2)).clamp(min=1)
-
-
 def _counts(
     source: Source,
-    logits: Tensor,
+    margins: Tensor,
     target: Tensor,
     queries: list[str],
     classes: list[int],
@@ -94,14 +89,13 @@ def _counts(
     """Intersections and unions (B, 4) at the queries' original sizes. ``row`` is the number of the first episode."""
     sizes = [source.original_size(query) for query in queries]
     if set(sizes) == {tuple(target.shape[1:])}:  # nothing to map back: all episodes at once
-        prediction = logits[:, 1] > logits[:, 0]  # (B, H, W)
+        prediction = margins > 0  # (B, H, W)
         for k in range(len(prediction) if watch else 0):
             watch(row + k, prediction[k])
         return intersection_union(prediction, target)
     counts = []
     for k, (height, width) in enumerate(sizes):
-        mapped = unfit(logits[k][None], height, width)[0]  # (2, H, W)
-        prediction = mapped[1] > mapped[0]
+        prediction = unfit(margins[k][None], height, width)[0] > 0  # (H, W)
         if watch is not None:
             watch(row + k, prediction)
         counts.append(intersection_union(prediction[None], source.original_mask(queries[k], classes[k])[None])[0])

@@ -5,10 +5,9 @@ own guide and probability map, and their averages are decoded. ``votes``: every 
 each pixel goes to the majority; a tie goes to the larger mean probability.
 """
 
-import torch
 from torch import Tensor
 
-from asgnet.head import Head
+from asgnet.head import Head, margin
 
 FUSIONS = ("pool", "features", "votes")
 
@@ -22,10 +21,10 @@ def fuse(
     layer1: Tensor | None,
     size: tuple[int, int],
 ) -> Tensor:
-    """query (B, C, h, w), prototypes (B, K, N, C), valid (B, K, N) -> scores (B, 2, H, W): logits, or for votes the
-    shares of the votes. The larger channel is the prediction."""
+    """query (B, C, h, w), prototypes (B, K, N, C), valid (B, K, N) -> (B, H, W), above 0 where the object is:
+    foreground minus background of the logits, or for votes of the shares of the votes."""
     if fusion == "pool":
-        return head.decode(query, prototypes.flatten(1, 2), valid.flatten(1, 2), layer1, size)[0]
+        return margin(head.decode(query, prototypes.flatten(1, 2), valid.flatten(1, 2), layer1)[0], size)
     if fusion not in FUSIONS:
         raise ValueError(f"fusion '{fusion}': expected one of {', '.join(FUSIONS)}")
     shots = prototypes.shape[1]
@@ -33,12 +32,9 @@ def fuse(
     guide, probability, _ = head.allocate(each, prototypes.flatten(0, 1), valid.flatten(0, 1))
     if fusion == "features":
         guide, probability = (x.unflatten(0, (-1, shots)).mean(1) for x in (guide, probability))
-        return head.segment(query, guide, probability, layer1, size)[0]
+        return margin(head.segment(query, guide, probability, layer1)[0], size)
     layer1 = None if layer1 is None else layer1.repeat_interleave(shots, 0)
-    logits = (
-        head.segment(each, guide, probability, layer1, size)[0].float().unflatten(0, (-1, shots))
-    )  # (B, K, 2, H, W)
-    votes = (logits[:, :, 1:] > logits[:, :, :1]).float().mean(1)  # (B, 1, H, W)
-    doubt = logits.softmax(2)[:, :, 1:].mean(1) - 0.5  # (B, 1, H, W), within +-0.5, and a vote weighs 1 / K
-    foreground = votes + doubt / (2 * shots)
-    return torch.cat([1 - foreground, foreground], 1)  # (B, 2, H, W)
+    margins = margin(head.segment(each, guide, probability, layer1)[0], size).unflatten(0, (-1, shots))  # (B, K, H, W)
+    votes = margins.sign().mean(1)  # (B, H, W) in [-1, 1], in steps of 2 / K
+    doubt = margins.sigmoid().mean(1) - 0.5  # within +-0.5
+    return votes + doubt / shots

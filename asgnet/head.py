@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from asgnet.allocation import expand, gpa
 from asgnet.backbones.encoder import Features
 from asgnet.config import ModelConfig
-from asgnet.decoders import ASPP, FEM, classifier, resize
+from asgnet.decoders import ASPP, FEM, classifier, enlarge, resize
 from asgnet.superpixel import place_seeds, sgc, to_grid
 
 PUBLISHED_CELLS = 60 * 60  # the grid in whose cells area_per_seed is stated
@@ -92,17 +92,12 @@ class Head(nn.Module):
         return torch.where(fallback[:, None, None], shares, cells), seeds, fallback
 
     def decode(
-        self,
-        query: Tensor,
-        prototypes: Tensor,
-        valid: Tensor,
-        layer1: Tensor | None = None,
-        size: tuple[int, int] = (473, 473),
+        self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """query (B, width, h, w), the pooled prototypes of all shots (B, M, width), valid (B, M) and, for ASPP, the
-        query's layer1 -> logits (B, 2, H, W) for size = (H, W), and auxiliary logits (B, 2, *) on their own grids."""
+        query's layer1 -> logits (B, 2, *), auxiliary logits (B, 2, *), each on a grid of its own."""
         guide, probability, _ = self.allocate(query, prototypes, valid)
-        return self.segment(query, guide, probability, layer1, size)
+        return self.segment(query, guide, probability, layer1)
 
     def allocate(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Which prototype each query cell gets, as the configuration says: guide, probability and index of `gpa`."""
@@ -111,12 +106,7 @@ class Head(nn.Module):
         return gpa(query, prototypes, valid, probability=self.config.probability)
 
     def segment(
-        self,
-        query: Tensor,
-        guide: Tensor,
-        probability: Tensor,
-        layer1: Tensor | None = None,
-        size: tuple[int, int] = (473, 473),
+        self, query: Tensor, guide: Tensor, probability: Tensor, layer1: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """The end of `decode`: query and guide (B, width, h, w), probability (B, 1, h, w) -> what `decode` returns."""
         # In the query's precision: under autocast the context module computes in it anyway, on half the memory.
@@ -124,7 +114,7 @@ class Head(nn.Module):
         x = torch.cat(parts, 1)  # (B, 2 width + 1, h, w)
         x = x.contiguous(memory_format=torch.channels_last)
         context, auxiliary = self.context(x, layer1)
-        return resize(self.classifier(context), size), auxiliary
+        return self.classifier(context), auxiliary
 
 
 def token_map(tokens: Tensor, slice_: str) -> Tensor:
@@ -154,12 +144,23 @@ def recount(seeds: Tensor) -> Tensor:
     return seeds.masked_fill((lost & published[:, None])[..., None], -1)
 
 
+def margin(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits (B, 2, *) -> foreground minus background at every pixel, (B, H, W) float32: above 0 is the object."""
+    return enlarge(logits[:, 1].float() - logits[:, 0].float(), size)
+
+
+def pixel_loss(margins: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of every pixel, (..., H, W), from margins (..., H, W) and target (..., H, W) of 0, 1 and 255, where
+    it is 0."""
+    softplus = margins.relu() - margins.abs().sigmoid().log()  # of which torch's own takes three times as long here
+    return (softplus - margins * (target == 1)) * (target != 255)
+
+
 def losses(logits: Tensor, auxiliary: list[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy (255 is ignored) of logits (B, 2, H, W), and the mean over the auxiliary heads of theirs, resized;
-    target (B, H, W) of 0, 1, 255. The published total is their sum."""
-    target = target.long()
-
-    def loss(output: Tensor) -> Tensor:
-        return F.cross_entropy(resize(output.float(), target.shape[1:]), target, ignore_index=255)
-
-    return loss(logits), torch.stack([loss(output) for output in auxiliary]).mean()
+    """Cross-entropy of logits (B, 2, *), brought to the target's size, and the mean over the auxiliary heads of theirs;
+    target (B, H, W) of 0, 1, 255 (ignored). The published total is their sum."""
+    margins = torch.stack(
+        [margin(output, tuple(target.shape[1:])) for output in (logits, *auxiliary)]
+    )  # (1 + A, B, H, W)
+    means = pixel_loss(margins, target).sum((1, 2, 3)) / (target != 255).sum()
+    return means[0], means[1:].mean()

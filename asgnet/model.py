@@ -14,8 +14,9 @@ from asgnet.backbones.lite0 import Lite0
 from asgnet.backbones.resnet import DeepStemResNet
 from asgnet.backbones.vit import Tokens
 from asgnet.config import ModelConfig
+from asgnet.decoders import enlarge
 from asgnet.errors import UserError
-from asgnet.head import Head, losses
+from asgnet.head import Head, losses, margin
 from asgnet.residual import ResidualChain
 
 ENCODERS: dict[str, type[Encoder]] = {"resnet50": DeepStemResNet, "resnet101": DeepStemResNet, "lite0": Lite0}
@@ -102,12 +103,13 @@ class ASGNet(nn.Module):
         prototypes, valid, _ = self.head.prototypes(supports, s_y.flatten(0, 1), seeds)
         prototypes = prototypes.unflatten(0, (episodes, shots)).flatten(1, 2)  # (B, K M, width): one pool
         valid = valid.unflatten(0, (episodes, shots)).flatten(1, 2)
-        logits, auxiliary = self.head.decode(reduced, prototypes, valid, query.layer1, tuple(s_y.shape[2:]))
+        logits, auxiliary = self.head.decode(reduced, prototypes, valid, query.layer1)
+        size = tuple(s_y.shape[2:])
         if not self.training:
-            return logits
+            return enlarge(logits, size)
         if y is None:
             raise UserError("y, the query's mask (B, H, W), is missing: training mode returns losses")
-        return (logits[:, 1] > logits[:, 0]).long(), *losses(logits, auxiliary, y)
+        return (margin(logits, size) > 0).long(), *losses(logits, auxiliary, y)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """The head's and the chain's; what is frozen takes no gradient."""

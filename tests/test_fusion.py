@@ -16,8 +16,10 @@ def head() -> Head:
         torch.manual_seed(0)
         head = Head(ModelConfig(backbone="lite0", width=8), (4, 4)).eval()
     query, prototypes, valid = episodes(4)
-    logits = torch.cat([fuse(head, "pool", query, prototypes[:, [k]], valid[:, [k]], None, (33, 33)) for k in range(4)])
-    head.classifier[-1].bias[1] -= (logits[:, 1] - logits[:, 0]).median()  # so that supports disagree
+    margins = torch.cat(
+        [fuse(head, "pool", query, prototypes[:, [k]], valid[:, [k]], None, (33, 33)) for k in range(4)]
+    )
+    head.classifier[-1].bias[1] -= margins.median()  # so that supports disagree
     return head
 
 
@@ -33,9 +35,9 @@ def test_with_one_support_all_ways_agree(head):
     query, prototypes, valid = episodes(1)
     masks = []
     for fusion in FUSIONS:
-        scores = fuse(head, fusion, query, prototypes, valid, None, (33, 33))
-        assert scores.shape == (2, 2, 33, 33)
-        masks.append(scores[:, 1] > scores[:, 0])
+        margins = fuse(head, fusion, query, prototypes, valid, None, (33, 33))
+        assert margins.shape == (2, 33, 33)
+        masks.append(margins > 0)
     assert torch.equal(masks[0], masks[1])
     assert torch.equal(masks[0], masks[2])
 
@@ -56,10 +58,9 @@ def test_the_order_of_supports_does_not_matter_and_repeats_change_no_average(hea
 def test_votes_are_the_majority_and_ties_go_to_the_mean_probability(head):
     query, prototypes, valid = episodes(4)
     each = [fuse(head, "pool", query, prototypes[:, [k]], valid[:, [k]], None, (33, 33)) for k in range(4)]
-    votes = sum((logits[:, 1] > logits[:, 0]).int() for logits in each)  # (B, H, W)
-    mean = sum(logits.softmax(1)[:, 1] for logits in each) / 4
-    scores = fuse(head, "votes", query, prototypes, valid, None, (33, 33))
-    ours = scores[:, 1] > scores[:, 0]
+    votes = sum((margin > 0).int() for margin in each)  # (B, H, W)
+    mean = sum(margin.sigmoid() for margin in each) / 4
+    ours = fuse(head, "votes", query, prototypes, valid, None, (33, 33)) > 0
     assert ours[votes > 2].all()
     assert not ours[votes < 2].any()
     tied = (votes == 2) & ((mean - 0.5).abs() > 1e-6)

@@ -11,7 +11,7 @@ from asgnet import ASGNet
 from asgnet.backbones.encoder import Encoder, Features
 from asgnet.backbones.resnet import DeepStemResNet
 from asgnet.config import ModelConfig
-from asgnet.decoders import ASPP, FEM, bin_sizes
+from asgnet.decoders import ASPP, FEM, bin_sizes, enlarge
 from asgnet.errors import UserError
 from asgnet.head import Head, losses, recount, token_map
 from asgnet.residual import ResidualChain
@@ -205,7 +205,7 @@ def test_only_ones_are_the_object_and_vanishing_masks_fall_back():
     void[:, 50:] = 255
     for plain, other in zip((prototypes, valid, fallback), head.prototypes(reduced, void), strict=True):
         assert torch.equal(plain, other)
-    logits, _ = head.decode(reduced[:1], prototypes[2:], valid[2:], size=(SIDE, SIDE))
+    logits, _ = head.decode(reduced[:1], prototypes[2:], valid[2:])
     assert logits.isfinite().all()
 
 
@@ -272,3 +272,15 @@ def test_trainable_state_round_trip():
 def test_importing_the_package_does_not_import_torch():
     code = "import sys, asgnet; assert 'torch' not in sys.modules; assert asgnet.ASGNet"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("cells", "pixels"), [((9, 7), (65, 49)), ((5, 5), (5, 5)), ((1, 3), (4, 2)), ((12, 8), (3, 5))]
+)
+def test_enlarging_by_matrices_is_bilinear_interpolation(cells, pixels):
+    maps = torch.randn(2, 3, *cells, generator=torch_generator(0, "enlarge"), requires_grad=True)
+    expected = nn.functional.interpolate(maps, pixels, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(enlarge(maps, pixels), expected)
+    weight = torch.randn(expected.shape, generator=torch_generator(1, "enlarge"))
+    ours, theirs = (torch.autograd.grad((out * weight).sum(), maps)[0] for out in (enlarge(maps, pixels), expected))
+    torch.testing.assert_close(ours, theirs)
