@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from study import write_study
 
 from asgnet import results, tables
-from asgnet.plots import bars, contact, curves, overlay, panels, save, style
+from asgnet.plots import bars, contact, curves, overlay, panels, save, style, tiles, trace
 from asgnet.rng import generator
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -30,13 +31,35 @@ def disc(height: int = 49, width: int = 65, shift: int = 0) -> np.ndarray:
     return (y - height // 2) ** 2 + (x - width // 2 - shift) ** 2 < (height // 3) ** 2
 
 
-def clustering(index: int) -> panels.Clustering:
-    rng = generator(index, "test-clustering")
-    superpixel = np.where(disc(7, 9), rng.integers(0, 3, (7, 9)), -1)
-    cells = np.array([[3, 4], [2, 3]])
-    guide, probability = rng.integers(0, 3, (7, 9)), rng.uniform(-1, 3, (7, 9))
-    frames = photograph(index), disc(), superpixel, cells, photograph(index + 1), disc(shift=3)
-    return panels.Clustering("cat", *frames, guide, probability)
+def traced(index: int, shots: int = 1) -> trace.Trace:
+    """A square episode on a grid of 7 x 7 cells; each support has three prototypes, the last but one support one."""
+    rng = generator(index, "test-trace")
+    supports, first, square = [], 0, {"height": 49, "width": 49}
+    for k in range(shots):
+        n = 1 if k == 1 else 3
+        labels = np.where(disc(7, 7), rng.integers(0, n, (3, 7, 7)), -1)
+        seeds = np.array([[3, 4], [2, 3], [4, 3]])[: n * (n > 1)]
+        centres = rng.uniform(2, 4, (3, len(seeds), 2))
+        association = rng.uniform(0, 1, (n, 7, 7)) * disc(7, 7)
+        image, mask = photograph(index + k, **square), disc(**square)
+        supports.append(trace.Shot(image, mask, first, seeds, association, labels[1], (0, 2, 5), labels, centres))
+        first += n
+    truth = disc(**square, shift=3).astype(np.uint8)
+    truth[:3] = 255
+    similarity = rng.uniform(-1, 1, (first, 7, 7))
+    return trace.Trace(
+        "ASGNet", "cat", index, 3, 2, tuple(supports), photograph(index + 9, **square), truth, similarity,
+        similarity.argmax(0), similarity.sum(0), disc(**square, shift=5), 61.5,
+    )  # fmt: skip
+
+
+def blank(one: trace.Trace) -> trace.Trace:
+    """The episode with an empty support mask: no prototype, and nothing predicted."""
+    shot, none = one.shots[0], np.full((3, 7, 7), -1)
+    arrays = {"mask": shot.mask & False, "seed_cells": shot.seed_cells[:0], "association": shot.association[:0]}
+    empty = replace(shot, **arrays, superpixels=none[0], evolution=none, centres=shot.centres[:, :0])
+    arrays = {"similarity": one.similarity[:0], "guide": none[0], "probability": 0 * one.probability}
+    return replace(one, **arrays, shots=(empty,), prediction=one.prediction & False, iou=0.0)
 
 
 def prediction(index: int, predicted: np.ndarray) -> panels.Prediction:
@@ -63,7 +86,12 @@ def tables_figure(name: str) -> Callable[[list[results.Run]], Figure]:
 
 FIGURES = {
     **{name: tables_figure(name) for name in ("curves", "test_miou", "per_fold", "gap", "differences")},
-    "superpixels": lambda _: panels.superpixels([clustering(0), clustering(5)]),
+    "superpixels": lambda _: trace.superpixels([traced(0), traced(5)]),
+    "evolution": lambda _: trace.evolution([traced(0), traced(5)], label="demo"),
+    "overview": lambda _: trace.overview(traced(0)),
+    "overview_of_shots": lambda _: trace.overview(traced(0, shots=3), shot=1, label="demo"),
+    "overview_without_guide": lambda _: trace.overview(replace(traced(0), guide=np.full((7, 7), -1))),
+    "overview_without_prototype": lambda _: trace.overview(blank(traced(0))),
     "predictions": lambda _: panels.predictions([
         prediction(0, disc(shift=4)), prediction(1, np.zeros((49, 65), bool)), prediction(2, np.ones((49, 65), bool)),
     ]),
@@ -122,3 +150,32 @@ def test_enlarging_keeps_corners_on_corners():
     assert big.shape == (9, 17)
     assert [big[0, 0], big[0, -1], big[-1, 0], big[-1, -1]] == [0, 2, 3, 5]
     assert set(np.unique(big)) == set(range(6))
+
+
+def test_borders_surround_regions_and_close_at_the_frame():
+    labels = np.full((3, 5), -1)
+    labels[:2, :2] = 0
+    lines = tiles.borders(labels, size=9).tolist()  # cells are 4 x 2 pixels apart; ends are (row, col)
+    assert sorted(lines) == [
+        [[-0.5, -0.5], [-0.5, 3]], [[-0.5, -0.5], [6, -0.5]], [[-0.5, 3], [6, 3]], [[6, -0.5], [6, 3]],
+    ]  # fmt: skip
+    assert len(tiles.borders(np.zeros((3, 5), int), size=9)) == 4  # the frame
+    assert len(tiles.borders(np.array([[0, 1], [1, 0]]), size=9)) == 6
+    assert len(tiles.borders(np.full((3, 5), -1), size=9)) == 0
+
+
+def test_tinting_on_the_grid_is_tinting():
+    image, labels = photograph(3, 49, 49), generator(3, "test-tint").integers(-1, 14, (7, 7))
+    expected = 255 * overlay.tint(image, overlay.enlarge(labels, 49, 49), 0.5)
+    assert np.abs(trace._tint(image, labels, 0.5) - expected).max() <= 1
+
+
+def test_large_pictures_are_thinned_on_the_screen_only():
+    small = traced(0)
+    large = np.kron(small.query, np.ones((10, 10, 1), np.uint8))[:473, :473]
+    mask = np.kron(small.truth, np.ones((10, 10), np.uint8))[:473, :473]
+    shot = replace(small.shots[0], image=large, mask=mask == 1)
+    big = replace(small, query=large, truth=mask, prediction=mask == 1, shots=(shot,))
+    widths = [figure.axes[0].images[0].get_size()[0] for figure in (trace.overview(big), trace.superpixels([big]))]
+    assert widths == [237, 473]
+    assert trace.overview(small).axes[0].images[0].get_size()[0] == 49

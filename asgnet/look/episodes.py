@@ -44,5 +44,6 @@ def choose_episodes(episodes: pd.DataFrame, tree: Tree, class_name: str | None, 
         episodes = episodes[episodes["class"] == tree.classes.index(class_name) + 1]
     chosen = episodes[episodes["episode"] >= first].head(count)
     if chosen.empty:
-        raise UserError(f"no episode of class {class_name!r} from number {first} on; choose a novel class of the fold")
+        of = "" if class_name is None else f" of class {class_name!r}, which must be a novel class of the fold,"
+        raise UserError(f"no test episode{of} from number {first} on; choose a lower number or another class")
     return chosen
