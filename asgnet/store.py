@@ -136,7 +136,7 @@ def extract(study: Study, index: pd.DataFrame, folder: Path | str, key: str) -> 
     (folder / "meta.json").unlink(missing_ok=True)
     progress = json.loads(done_file.read_text()) if done_file.exists() else {}
     start = progress.get("rows", 0) if progress.get("key") == key else 0
-    tree, extractor = open_dataset(study.data.dataset, study.data.root), Extractor(study)
+    tree, extractor = open_dataset(study.data.dataset, study.data.root, study.data.folds_of), Extractor(study)
     arrays: dict[str, np.ndarray] = {}
     batch = study.features.batch
     for first in track(range(start, len(table), batch), "features", initial=start // batch):

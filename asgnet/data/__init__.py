@@ -5,14 +5,20 @@ from pathlib import Path
 from asgnet.data.tree import Tree
 from asgnet.errors import UserError
 
-DATASETS = ("parts", "pascal5i")
+DATASETS = ("parts", "pascal5i", "coco20i")
 
 
-def open_dataset(name: str, root: Path | str) -> Tree:
+def open_dataset(name: str, root: Path | str, folds_of: str = "interleaved") -> Tree:
     """The tree of dataset ``name`` under ``root``, with its class names and folds.
 
+    folds_of: the convention of COCO-20i's folds, "interleaved" or "blocks"; the other datasets have one.
     Raises UserError for an unknown name and where ``root`` holds no tree of the VOC layout."""
-    return Tree(root, *_definition(name))
+    classes, folds = _definition(name, folds_of)
+    if name == "coco20i":
+        from asgnet.data.coco import rendered_tree
+
+        root = rendered_tree(root)
+    return Tree(root, classes, folds)
 
 
 def open_classes(name: str) -> tuple[str, ...]:
@@ -20,12 +26,18 @@ def open_classes(name: str) -> tuple[str, ...]:
     return _definition(name)[0]
 
 
-def _definition(name: str) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+def _definition(name: str, folds_of: str = "interleaved") -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
     # Each dataset's definition is imported when it is asked for: `parts` brings its renderer along.
     if name == "parts":
         from asgnet.data.parts import CLASSES, FOLDS
     elif name == "pascal5i":
         from asgnet.data.voc import CLASSES, FOLDS
+    elif name == "coco20i":
+        from asgnet.data.coco import CLASSES, FOLDS
+
+        if folds_of not in FOLDS:
+            raise UserError(f"unknown convention of folds '{folds_of}': expected one of {', '.join(FOLDS)}")
+        return CLASSES, FOLDS[folds_of]
     else:
         raise UserError(f"unknown dataset '{name}': expected one of {', '.join(DATASETS)}")
     return CLASSES, FOLDS

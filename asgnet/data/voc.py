@@ -2,11 +2,11 @@
 
 import shutil
 from pathlib import Path
-from urllib.error import URLError
 
 from torchvision.datasets import SBDataset, VOCSegmentation
 from torchvision.datasets.utils import download_url
 
+from asgnet.data.fetch import fetch
 from asgnet.data.sbd import find_sbd, read_sbd_mask
 from asgnet.data.tree import (
     IMAGES,
@@ -73,7 +73,7 @@ def download_pascal5i(root: Path) -> None:
         voc = find_voc(root)
     except UserError:
         place = f"the VOCdevkit folder of VOC 2012 (VOCtrainval_11-May-2012.tar) in {root}"
-        _fetch("VOC 2012", place, VOCSegmentation, root, year="2012", image_set="train", download=True)
+        fetch("VOC 2012", place, VOCSegmentation, root, year="2012", image_set="train", download=True)
         voc = find_voc(root)
     if (voc / LISTS / "train_aug.txt").exists() and (voc / MASKS).is_dir():
         return
@@ -81,15 +81,7 @@ def download_pascal5i(root: Path) -> None:
     if sbd is None:
         sbd = root / "sbd"
         place = f"the SBD folder (benchmark.tgz: cls/, train.txt) as {sbd}"
-        _fetch("SBD", place, SBDataset, sbd, image_set="train", mode="segmentation", download=True)
+        fetch("SBD", place, SBDataset, sbd, image_set="train", mode="segmentation", download=True)
     if not (sbd / "train_noval.txt").exists() and not (voc / LISTS / "train_noval.txt").exists():
         source = (SBDataset.voc_train_url, sbd, SBDataset.voc_split_filename, SBDataset.voc_split_md5)
-        _fetch("SBD's list train_noval.txt", f"it in {sbd}", download_url, *source)
-
-
-def _fetch(what: str, place: str, fetch: type | object, *args: object, **options: object) -> None:
-    try:
-        fetch(*args, **options)
-    except (URLError, OSError, RuntimeError) as error:  # torchvision: no network, server gone, checksum differs
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"cannot download {what} ({reason}): without a network, place {place}") from error
+        fetch("SBD's list train_noval.txt", f"it in {sbd}", download_url, *source)

@@ -13,7 +13,7 @@ SPLITS = ("train", "val", "novel", "test")
 def make_episodes(study: Study) -> None:
     """Index the dataset and freeze the episodes of every fold."""
     data, drawn, layout = study.data, study.episodes, Layout.of(study)
-    tree = open_dataset(data.dataset, data.root)
+    tree = open_dataset(data.dataset, data.root, data.folds_of)
     index = build_index(tree, data.val_fraction, data.seed, data.min_pixels)
     counts = {name: getattr(drawn, name) for name in SPLITS}
     pools = {name: drawn.monitored_images for name in ("train", "val", "novel")}

@@ -31,7 +31,7 @@ def gather_prototypes(study: Study) -> None:
     if not study.ablation.arms:
         raise UserError("params.yaml: ablation.arms is empty: nothing is varied, so there is nothing to gather")
     layout = Layout.of(study)
-    tree = open_dataset(study.data.dataset, study.data.root)
+    tree = open_dataset(study.data.dataset, study.data.root, study.data.folds_of)
     tests = {fold: read_episodes(layout.episodes(fold, "test")) for fold in study.ablation.folds}
     varied = {arm: varied_blocks(study, arm, tests) for arm in study.ablation.arms}
     tables = {

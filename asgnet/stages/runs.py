@@ -19,7 +19,7 @@ from asgnet.train import init_model
 
 def open_source(study: Study) -> Source:
     """Where the study's networks read from: the store, or the photographs."""
-    tree = open_dataset(study.data.dataset, study.data.root)
+    tree = open_dataset(study.data.dataset, study.data.root, study.data.folds_of)
     if study.features.mode == "online":
         return OnlineSource(study, tree)
     return StoredSource(study, Store(Layout.of(study).features), tree)
