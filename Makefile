@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VOC ?=
+COCO ?=
 
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: study test lint demo voc setup
+.PHONY: study test lint demo voc coco setup
 
 study: $(READY) ## the whole study on the embedded dataset: results/parts, figures/parts
-	dvc repro
+	asgnet sweep && dvc repro
 
 test: $(READY) ## the tests
 	python -m pytest -q
@@ -20,12 +21,17 @@ lint: $(READY)
 	ruff format --check .
 
 demo: $(READY) ## one fold with short schedules, under pipelines/demo: for a first look, its numbers mean nothing
-	cd pipelines/demo && dvc repro
+	cd pipelines/demo && asgnet sweep && dvc repro
 
 voc: $(READY) ## PASCAL-5i from a VOCdevkit tree: make voc VOC=/path/to/VOCdevkit
 	test -d "$(VOC)" || { echo "make voc: VOC=$(VOC) is no folder; give the path of a VOCdevkit tree" >&2; exit 2; }
 	ln -sfn "$(abspath $(VOC))" pipelines/pascal5i/VOCdevkit
-	cd pipelines/pascal5i && asgnet data && dvc repro
+	cd pipelines/pascal5i && asgnet data && asgnet sweep && dvc repro
+
+coco: $(READY) ## COCO-20i from a COCO 2014 folder: make coco COCO=/path/to/coco
+	test -d "$(COCO)" || { echo "make coco: COCO=$(COCO) is no folder; give the path of a COCO folder" >&2; exit 2; }
+	ln -sfn "$(abspath $(COCO))" pipelines/coco20i/COCO
+	cd pipelines/coco20i && asgnet data && asgnet sweep && dvc repro
 
 setup: $(READY)
 

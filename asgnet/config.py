@@ -18,7 +18,7 @@ from asgnet.strict import build, unknown
 class ModelConfig:
     """The network (facts: "Algorithms"). The defaults are the published ones for ResNet-50."""
 
-    backbone: Literal["resnet50", "resnet101", "lite0"] = "resnet50"
+    backbone: Literal["resnet50", "resnet101", "resnet50_7x7", "resnet101_7x7", "lite0"] = "resnet50"  # 7x7: the stem
     decoder: Literal["fem", "aspp"] = "fem"
     width: int = 256  # channels after down_conv
     vit: Literal["none", "cls", "patch"] = "none"  # token slice: [:, 0:T] or [:, 1:T+1]
@@ -46,8 +46,8 @@ class ModelConfig:
 class DataConfig:
     """A VOC-layout tree and how its images become squares of ``size`` pixels."""
 
-    dataset: Literal["parts", "pascal5i"] = "parts"
-    root: str = "data/parts"
+    dataset: Literal["parts", "pascal5i", "coco20i"] = "parts"
+    root: str = "data/parts"  # `coco20i`: the folder with annotations/, train2014/ and val2014/
     size: int = 257  # pixels a side, 8 n + 1
     seed: int = 321
     val_fraction: float = 0.1  # of the training images, held out
@@ -55,7 +55,8 @@ class DataConfig:
     min_test_images: int = 6  # a novel class needs, or it is left out of its fold
     train_images: int = 1000  # `parts` only: how many are made
     test_images: int = 480
-    download: bool = False  # `pascal5i` only: fetch VOC and SBD when root is empty
+    download: bool = False  # `pascal5i`, `coco20i`: fetch what is missing under root
+    folds_of: Literal["interleaved", "blocks"] = "interleaved"  # `coco20i` only: every fourth class, or 20 in a row
 
     def __post_init__(self) -> None:
         if self.size % 8 != 1:
@@ -113,6 +114,9 @@ class TestConfig:
     batch: int = 16
     resamples: int = 2000  # of the bootstrap
     examples: int = 8  # episodes kept with their predictions, for the figures
+    # `asgnet evaluate` scores as the published code does (asgnet/like_for_like.py), as `asgnet import-reference` always
+    # does. The pipeline's own stages do not: their episodes are frozen and shared by all arms.
+    like_for_like: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,7 @@ class Study:
     ablation: AblationConfig = AblationConfig()
     walkthrough: WalkthroughConfig = WalkthroughConfig()
     label: str = ""  # stands on every figure and table, such as "demo"
+    threads: int = 0  # CPU threads of a cell, 0 for all: sums over other numbers of threads differ in their last digits
 
     @property
     def trained(self) -> dict[str, Arm]:

@@ -16,6 +16,8 @@ from asgnet.metrics import COUNTS, intersection_union
 from asgnet.model import ASGNet
 from asgnet.source import Source
 
+# margins (1, S, S) on the square that the network saw, the query's height and width -> (1, height, width)
+Restore = Callable[[Tensor, int, int], Tensor]
 Watcher = Callable[[int, Tensor], None]  # (row of the episode, its mask prediction at the original size)
 
 
@@ -28,13 +30,16 @@ def score_episodes(
     batch: int = 16,
     watch: Watcher | None = None,
     loss: bool = False,
+    restore: Restore = unfit,
 ) -> pd.DataFrame:
     """Test ``model`` on every episode with its first ``shots`` supports; see `score`. The model's mode is restored."""
     training = model.training
     model.eval()
     maps = build_maps(model, source, episodes, shots, batch)
     prototypes = build_prototypes(model, source, maps, pairs_of(episodes, shots), batch=batch)
-    table = score(model, source, maps, prototypes, episodes, shots, batch=batch, watch=watch, loss=loss)
+    table = score(
+        model, source, maps, prototypes, episodes, shots, batch=batch, watch=watch, loss=loss, restore=restore
+    )
     model.train(training)
     return table
 
@@ -51,8 +56,10 @@ def score(
     batch: int = 16,
     watch: Watcher | None = None,
     loss: bool = False,
+    restore: Restore = unfit,
 ) -> pd.DataFrame:
     """Test a network in eval mode on every episode, from what `build_maps` and `build_prototypes` made of its images.
+    ``restore`` undoes what the source did to fit images into its square.
 
     Returns one row an episode: episode, class, query, supports, inter_fg, union_fg, inter_bg, union_bg (pixels at the
     query's original size, void left out), prototypes (how many the supports gave), fallback (supports whose mask
@@ -66,7 +73,7 @@ def score(
         with autocast(query.device):
             margins = fuse(model.head, fusion, query, pool, valid, layer1, (source.size, source.size))  # (B, S, S)
         target = source.masks(queries, [0] * len(part), classes)  # (B, S, S)
-        counts = _counts(source, margins, target, queries, classes, watch, first)  # (B, 4)
+        counts = _counts(source, margins, target, queries, classes, watch, first, restore)  # (B, 4)
         columns = dict(zip(COUNTS, counts.T.cpu().numpy(), strict=True))
         columns |= {"prototypes": valid.sum((1, 2)).cpu().numpy(), "fallback": fallback.cpu().numpy()}
         if loss:
@@ -85,17 +92,18 @@ def _counts(
     classes: list[int],
     watch: Watcher | None,
     row: int,
+    restore: Restore,
 ) -> Tensor:
     """Intersections and unions (B, 4) at the queries' original sizes. ``row`` is the number of the first episode."""
     sizes = [source.original_size(query) for query in queries]
-    if set(sizes) == {tuple(target.shape[1:])}:  # nothing to map back: all episodes at once
+    if restore is unfit and set(sizes) == {tuple(target.shape[1:])}:  # nothing to map back: all episodes at once
         prediction = margins > 0  # (B, H, W)
         for k in range(len(prediction) if watch else 0):
             watch(row + k, prediction[k])
         return intersection_union(prediction, target)
     counts = []
     for k, (height, width) in enumerate(sizes):
-        prediction = unfit(margins[k][None], height, width)[0] > 0  # (H, W)
+        prediction = restore(margins[k][None], height, width)[0] > 0  # (H, W)
         if watch is not None:
             watch(row + k, prediction)
         counts.append(intersection_union(prediction[None], source.original_mask(queries[k], classes[k])[None])[0])

@@ -8,18 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from asgnet.backbones import build_encoder, build_vit
+from asgnet.backbones import ENCODERS, build_encoder, build_vit
 from asgnet.backbones.encoder import Encoder, Features
-from asgnet.backbones.lite0 import Lite0
-from asgnet.backbones.resnet import DeepStemResNet
 from asgnet.backbones.vit import Tokens
 from asgnet.config import ModelConfig
 from asgnet.decoders import enlarge
 from asgnet.errors import UserError
 from asgnet.head import Head, losses, margin
 from asgnet.residual import ResidualChain
-
-ENCODERS: dict[str, type[Encoder]] = {"resnet50": DeepStemResNet, "resnet101": DeepStemResNet, "lite0": Lite0}
 
 
 class ASGNet(nn.Module):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asgnet.backbones.naming import UNUSED
 from asgnet.config import ModelConfig
 from asgnet.errors import UserError
 from asgnet.model import ASGNet
@@ -35,7 +36,6 @@ ASPP_NAMES = (
     (r"decoder\.last_conv\.", r"head.context.join."),
     (r"cls_aux\.", r"head.context.auxiliary."),
 )
-UNUSED = ("layer4.", "fc.")  # backbone parts that published checkpoints may carry and ASGNet never runs
 
 
 def load_reference_checkpoint(path: Path | str, **overrides: Any) -> ASGNet:

@@ -1,25 +1,50 @@
-"""Testing a trained run again: on another tree, fold, number of shots or of episodes (`asgnet evaluate`)."""
+"""Testing a network again: on another tree, fold, number of shots or of episodes (`asgnet evaluate`), or as the
+published code does (`asgnet import-reference`, `test.like_for_like`)."""
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
+
+from asgnet.backbones import for_inference
 from asgnet.config import Study
+from asgnet.converted import ENCODER, load_converted
 from asgnet.data import open_dataset
-from asgnet.data.episodes import draw_episodes
+from asgnet.data.episodes import draw_episodes, supports_of
 from asgnet.data.index import build_index, images_by_class, novel_classes
+from asgnet.data.transforms import unfit, unfit_published
+from asgnet.data.tree import Tree
+from asgnet.device import fast_dtype, pick_device
 from asgnet.errors import UserError
 from asgnet.evaluate import score_episodes
+from asgnet.like_for_like import PublishedSource, as_published, count_as_published, label_of, protocol_of
+from asgnet.model import ASGNet
 from asgnet.report import run_metrics
 from asgnet.source import OnlineSource
 from asgnet.stages.runs import load_run
+
+MOST_IMAGES = 800  # whose reduced features are kept at a time: 3 GB of 256 x 60 x 60 in float32
+
+
+class Trial(NamedTuple):
+    """What a network is to be tested on."""
+
+    study: Study
+    tree: Tree
+    episodes: pd.DataFrame
+    left_out: dict[str, int]  # novel classes without enough test images, and how many they have
+    fold: int
+    shots: int
 
 
 def evaluate_run(
     study: Study, run_dir: Path, data_root: Path | None, fold: int | None, shots: int, episodes: int | None
 ) -> dict[str, Any]:
-    """The metrics of the run in ``run_dir`` on episodes drawn afresh from the tree at ``data_root``.
+    """The metrics of the run in ``run_dir``, trained or imported, on episodes drawn afresh from the tree at
+    ``data_root``.
 
     Features are computed online, so any tree of the same layout and classes will do. Raises UserError for a folder
     without a trained run and for trees, folds and shots that do not fit.
@@ -28,20 +53,69 @@ def evaluate_run(
         trained = json.loads((run_dir / "train.json").read_text())
     except (OSError, ValueError):
         raise UserError(f"{run_dir}: holds no train.json; expected the folder of a trained run") from None
-    fold = trained["fold"] if fold is None else fold
+    data = dataclasses.replace(study.data, root=str(data_root or study.data.root))
+    study = dataclasses.replace(study, data=data)
+    trial = prepare(study, trained["fold"] if fold is None else fold, shots, episodes)
+    imported = (run_dir / ENCODER).is_file()
+    network = made_fast(load_converted(run_dir)) if imported else load_run(trial.study, run_dir)
+    _, metrics = score_trial(trial, network, trained["seed"])
+    return metrics | {"arm": trained["arm"]}
+
+
+def prepare(study: Study, fold: int, shots: int, episodes: int | None) -> Trial:
+    """Draw ``episodes`` (default: the study's or the published number) of the novel classes of ``fold``."""
     if shots < 1:
         raise UserError(f"--shots {shots}: expected 1 or more")
-    data = dataclasses.replace(study.data, root=str(data_root or study.data.root))
-    features = dataclasses.replace(study.features, mode="online")
-    study = dataclasses.replace(study, data=data, features=features)
-    tree = open_dataset(data.dataset, data.root)
+    if study.test.like_for_like:
+        count, study = protocol_of(study.data.dataset).episodes, as_published(study, shots)
+    else:
+        count = study.episodes.test
+    data = study.data
+    study = dataclasses.replace(study, features=dataclasses.replace(study.features, mode="online"))
+    tree = open_dataset(data.dataset, data.root, data.folds_of)
+    tree.novel_classes(fold)  # a fold that does not exist is said before the masks are read
     index = build_index(tree, data.val_fraction, data.seed, data.min_pixels)
-    novel = images_by_class(index, novel_classes(index, tree, fold, data.min_test_images)[0], "test")
-    table = draw_episodes(novel, tree.classes, shots, episodes or study.episodes.test, data.seed, "test-episodes")
-    source = OnlineSource(study, tree)
-    scored = score_episodes(load_run(study, run_dir), source, table, shots, study.test.batch)
-    return run_metrics(scored, tree.classes, fold, trained["seed"], study.test.resamples) | {
-        "arm": trained["arm"],
-        "fold": fold,
-        "shots": shots,
-    }
+    kept, dropped = novel_classes(index, tree, fold, data.min_test_images)
+    novel = images_by_class(index, kept, "test")
+    table = draw_episodes(novel, tree.classes, shots, episodes or count, data.seed, "test-episodes")
+    left_out = {tree.classes[c - 1]: count for c, count in dropped.items()}
+    return Trial(study, tree, table, left_out, fold, shots)
+
+
+def score_trial(trial: Trial, network: ASGNet, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Test ``network``: its table of episodes and its metrics, with ``protocol`` where they are like for like."""
+    study = trial.study
+    published = study.test.like_for_like
+    if published:
+        count_as_published(network)
+    source = (PublishedSource if published else OnlineSource)(study, trial.tree)
+    restore = unfit_published if published else unfit
+    tables = [
+        score_episodes(network, source, part, trial.shots, study.test.batch, restore=restore)
+        for part in in_parts(trial.episodes, trial.shots)
+    ]
+    scored = pd.concat(tables, ignore_index=True)
+    metrics = run_metrics(scored, trial.tree.classes, trial.fold, seed, study.test.resamples)
+    metrics |= {"fold": trial.fold, "shots": trial.shots, "like_for_like": published}
+    if published:
+        metrics["protocol"] = label_of(study, len(scored), trial.left_out)
+        metrics["precision"] = str(fast_dtype(source.device)).removeprefix("torch.")
+    return scored, metrics
+
+
+def made_fast(network: ASGNet) -> ASGNet:
+    """``network`` on the device, with its encoder as a trained run's (`load_run`)."""
+    network.encoder = for_inference(network.encoder, fast_dtype(pick_device()))
+    return network.to(pick_device())
+
+
+def in_parts(episodes: pd.DataFrame, shots: int, most: int = MOST_IMAGES) -> Iterator[pd.DataFrame]:
+    """``episodes`` in runs that use at most ``most`` images each, for what testing keeps of an image is large."""
+    first, seen = 0, set()
+    for row, (query, supports) in enumerate(zip(episodes["query"], supports_of(episodes, shots), strict=True)):
+        ids = {query, *supports}
+        if row > first and len(seen | ids) > most:
+            yield episodes.iloc[first:row]
+            first, seen = row, set()
+        seen |= ids
+    yield episodes.iloc[first:]

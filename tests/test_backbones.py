@@ -1,8 +1,9 @@
-"""Lite0 as ASGNet's encoder, and its fast form. Run: pytest tests/test_backbones.py"""
+"""Lite0 and the 7x7-stem ResNet as ASGNet's encoders, and their fast form. Run: pytest tests/test_backbones.py"""
 
 import pytest
 import timm
 import torch
+import torchvision
 from torch import nn
 
 from asgnet.backbones import build_encoder, build_vit, for_inference
@@ -11,6 +12,7 @@ from asgnet.backbones.encoder import Encoder, renormalise
 from asgnet.config import ModelConfig
 from asgnet.device import autocast, fast_dtype
 from asgnet.errors import UserError
+from asgnet.model import ASGNet
 from asgnet.rng import torch_generator
 
 LITE0 = ModelConfig(backbone="lite0")
@@ -165,3 +167,50 @@ def test_fast_precision_multiplies():
     assert fast_dtype() in (torch.bfloat16, torch.float32)
     with autocast():
         assert (noise(3, 3) @ noise(3, 3)).dtype == fast_dtype()
+
+
+@torch.no_grad()
+def test_the_7x7_resnet_is_torchvisions_with_layer3_dilated(tmp_path, capsys):
+    torch.manual_seed(0)
+    model = torchvision.models.resnet50().eval()
+    for name, buffer in model.named_buffers():  # else a swapped BatchNorm would go unseen
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.1)
+    torch.save(model.state_dict(), tmp_path / "resnet50-0676ba61.pth")
+    encoder = build_encoder(ModelConfig(backbone="resnet50_7x7"), tmp_path)
+    assert encoder.source.endswith("resnet50-0676ba61.pth")
+    assert "dropped layer4 (" in capsys.readouterr().err
+    for conv in (m for m in model.layer3.modules() if isinstance(m, nn.Conv2d)):
+        conv.stride = (1, 1)
+        if conv.kernel_size == (3, 3):
+            conv.dilation = conv.padding = (2, 2)
+    x = model.maxpool(model.relu(model.bn1(model.conv1(noise(1, 3, 65, 65)))))
+    expected = [x]
+    for layer in (model.layer1, model.layer2, model.layer3):
+        expected.append(layer(expected[-1]))
+    outputs = list(encoder.run(noise(1, 3, 65, 65)))
+    for ours, theirs in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert [tuple(o.shape[1:]) for o in outputs] == [(64, 17, 17), (256, 17, 17), (512, 9, 9), (1024, 9, 9)]
+    channels = zip(encoder.layer_channels, [3, *(o.shape[1] for o in outputs)], outputs, strict=False)
+    assert all(stated == (inputs, output.shape[1]) for stated, inputs, output in channels)
+    features = encoder(noise(1, 3, 65, 65))
+    assert (features.cnn.shape, features.layer1.shape) == ((1, 1536, 9, 9), (1, 256, 17, 17))
+
+
+@pytest.mark.parametrize("decoder", ["fem", "aspp"])
+def test_the_7x7_resnet_carries_the_whole_network(decoder):
+    config = ModelConfig(backbone="resnet50_7x7", decoder=decoder, width=16, residual=True)
+    network = ASGNet(config)
+    assert [tuple(p.weight.shape[:2]) for p in network.chain.projections[:2]] == [(64, 3), (256, 64)]
+    masks = torch.zeros(1, 1, 65, 65)
+    masks[..., 10:50, 10:50] = 1
+    _, main, auxiliary = network.train()(noise(1, 3, 65, 65), noise(1, 1, 3, 65, 65), masks, y=masks[:, 0].long())
+    (main + auxiliary).backward()
+    assert all(p.grad is not None for p in network.trainable_parameters())
+
+
+def test_the_7x7_resnet101_is_deeper():
+    with torch.device("meta"):
+        encoder = build_encoder(ModelConfig(backbone="resnet101_7x7"), pretrained=False)
+    assert len(encoder.layers[3]) == 23

@@ -32,7 +32,7 @@ RUN = ("--arm", "baseline", "--fold", "1", "--seed", "0")
         ("model", {"decoder": "unet"}, "'unet' is not one of fem, aspp"),
         ("train", {"lr": True}, "train.lr: expected float"),
         ("data", {"size": 256}, "256 is not 8 n + 1; try 257"),
-        ("arms", {"bad": {"label": "bad", "model": {"vitt": "cls"}}}, "arms.bad.model: parameter 'vitt' is unknown"),
+        ("arms", {"bad": {"label": "bad", "model": {"vitt": "cls"}}}, "arm bad: model: parameter 'vitt' is unknown"),
         ("arms", {"bad": {"model": {}}}, "parameter label is missing"),
     ],
 )

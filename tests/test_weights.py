@@ -1,17 +1,23 @@
 """Where weights come from, and that they are the right ones. Run: pytest tests/test_weights.py"""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import skimage.data
 import timm
 import torch
 from safetensors.torch import save_file
+from tiny import write_params
 from torch import Tensor
 
 from asgnet.backbones import build_encoder, build_vit, load_lite0_classifier, weights
 from asgnet.backbones.encoder import IMAGENET_MEAN, IMAGENET_STD
 from asgnet.backbones.lite0 import Lite0
-from asgnet.backbones.naming import resnet_names, vit_names
+from asgnet.backbones.naming import resnet_keys, vit_names
+from asgnet.backbones.resnet import DeepStemResNet
+from asgnet.cli import main
 from asgnet.config import ModelConfig
 from asgnet.errors import UserError
 from asgnet.rng import torch_generator
@@ -157,18 +163,117 @@ def test_timm_resnet_fills_the_deep_stem(tmp_path):
     torch.testing.assert_close(outputs[2], model.layer2(model.layer1(expected)))  # layer3 is dilated differently
 
 
-def test_semseg_names_fill_the_deep_stem_too():
-    names = [
-        "conv1.weight",
-        "bn1.bias",
-        "conv2.weight",
-        "bn3.running_var",
-        "layer3.5.conv2.weight",
-        "layer4.0.bn1.bias",
-    ]
-    renamed = resnet_names({name: torch.zeros(1) for name in names})
-    expected = ["0.0.weight", "0.1.bias", "0.3.weight", "0.7.running_var", "3.5.conv2.weight"]
-    assert list(renamed) == [f"layers.{name}" for name in expected]
+def test_keys_of_a_resnet_in_each_kind_of_file():
+    ours = ["layers.0.0.weight", "layers.0.4.bias", "layers.0.7.running_var", "layers.3.5.conv2.weight"]
+    semseg = ["conv1.weight", "bn2.bias", "bn3.running_var", "layer3.5.conv2.weight"]
+    timms = ["conv1.0.weight", "conv1.4.bias", "bn1.running_var", "layer3.5.conv2.weight"]
+    for theirs in (semseg, timms):
+        assert list(resnet_keys(ours, theirs).values()) == theirs
+    assert resnet_keys(["layers.0.1.bias"], ["conv1.weight", "bn1.bias"]) == {"layers.0.1.bias": "bn1.bias"}
+
+
+SEMSEG = "resnet50_v2.pth"
+RESNET50 = ModelConfig(backbone="resnet50")
+
+
+@pytest.fixture(scope="module")
+def semseg() -> dict[str, Tensor]:
+    """Random tensors of the structure and names of semseg's file, layer4 cut short; BatchNorm without counters."""
+    torch.manual_seed(1)
+    state = DeepStemResNet(50).state_dict()
+    keys = resnet_keys(state, ())
+    tensors = {keys[name]: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    extra = {"layer4.0.conv1.weight": torch.ones(1), "fc.weight": torch.ones(2, 2), "fc.bias": torch.ones(2)}
+    return tensors | extra
+
+
+def test_semsegs_file_loads_strictly_and_says_what_it_drops(semseg, tmp_path, capsys):
+    torch.save({"state_dict": {f"module.{key}": tensor for key, tensor in semseg.items()}}, tmp_path / SEMSEG)
+    encoder = build_encoder(RESNET50, tmp_path)
+    assert encoder.source == str(tmp_path / SEMSEG)
+    state = encoder.state_dict()
+    for name, key in resnet_keys(state, ()).items():
+        assert torch.equal(state[name], semseg.get(key, torch.zeros((), dtype=torch.int64)))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"{encoder.source}: dropped layer4 (1 tensors), fc.weight and fc.bias, which ASGNet never runs"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"layer2.1.bn2.bias": None}, "tensor layer2.1.bn2.bias is missing"),
+        ({"conv3.weight": None}, "tensor conv3.weight is missing"),
+        (
+            {"conv1.weight": torch.ones(64, 3, 7, 7)},
+            r"conv1.weight has shape \(64, 3, 7, 7\), expected \(64, 3, 3, 3\)",
+        ),
+        ({"ppm.0.weight": torch.ones(1), "zoom": torch.ones(1)}, "tensor ppm.0.weight has no place"),
+        ({"layer1.0.bn1.weight": "text"}, "expected a table of named tensors"),
+    ],
+)
+def test_another_file_under_semsegs_name_is_refused(semseg, tmp_path, change, said):
+    changed = {key: value for key, value in (semseg | change).items() if value is not None}
+    torch.save(changed, tmp_path / SEMSEG)
+    with pytest.raises(UserError, match=rf"{SEMSEG}: .*{said}") as caught:
+        build_encoder(RESNET50, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_semseg_file_is_refused(semseg, tmp_path):
+    torch.save(semseg, tmp_path / SEMSEG)
+    (tmp_path / SEMSEG).write_bytes((tmp_path / SEMSEG).read_bytes()[:1_000_000])
+    with pytest.raises(UserError, match=rf"{SEMSEG}: not readable as weights"):
+        build_encoder(RESNET50, tmp_path)
+
+
+def test_local_file_names():
+    assert weights.local_names("resnet101s.gluon_in1k")[2:] == ["resnet101_v2.safetensors", "resnet101_v2.pth"]
+    assert "resnet50-0676ba61.pth" in weights.local_names("resnet50.tv_in1k")
+    assert "resnet101-63fe2227.pth" in weights.local_names("resnet101.tv_in1k")
+
+
+def listed(folder: Path, capsys, *options: str, **changes: dict) -> str:
+    """What `asgnet weights` prints for the tiny study."""
+    params = write_params(folder, **changes)
+    assert main(("weights", "--params", str(params), *options)) == 0
+    return capsys.readouterr().out
+
+
+def test_the_listing_shows_what_is_there(tmp_path, capsys):
+    folder = tmp_path / "initmodel"
+    listing = json.loads(listed(tmp_path, capsys, "--json", features={"weights": str(folder)}))
+    lite0, vit = listing["weights"]
+    assert (listing["missing"], lite0["model"], vit["model"]) == ([], LITE0, "vit_small_patch14_dinov2")
+    assert {"baseline", "residual_chain", "nmax_1"} <= set(lite0["arms"])
+    assert {"vit_cls", "vit_patch", "fg_bg_vit"} <= set(vit["arms"])
+    assert not {"baseline", "all_foreground"} & set(vit["arms"])
+    assert [place["kind"] for place in lite0["places"]] == ["folder", "folder", "package", "hub"]
+    package = lite0["places"][2]
+    assert (lite0["used"], package["bytes"], package["as_named"]) == (package["name"], 18_826_032, True)
+    assert package["sha256"].startswith("57934424")
+    assert 0.95 < package["bytes"] / lite0["expected_bytes"] < 1.05
+    folder.mkdir()
+    (folder / f"{LITE0}.pth").write_bytes(b"mine")
+    text = listed(tmp_path, capsys, features={"weights": str(folder)})
+    (mine,) = (line for line in text.splitlines() if f"{LITE0}.pth" in line)
+    assert " used " in mine
+    assert "9834876dcfb05cb1" not in mine  # of another text
+    assert "all there" in text
+
+
+def test_the_listing_shows_what_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(weights, "_packaged", lambda package: None)
+    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *_: None)
+    changes = {"features": {"weights": str(tmp_path)}, "model": {"backbone": "resnet50_7x7"}}
+    (tmp_path / "resnet50-0676ba61.pth").write_bytes(b"half a file")
+    text = listed(tmp_path, capsys, **changes)
+    assert "NOT what its name says" in text
+    assert "missing: vit_small_patch14_dinov2 (ViT); put one of those files into the folder, or `pip install" in text
+    assert "hub timm/resnet50.tv_in1k" in text
+    assert "not fetched" in text
+    assert "102." in text  # MB, expected
+    assert "all there" not in text
+    assert "needs no file" in listed(tmp_path, capsys, features={"pretrained": False})
 
 
 @torch.no_grad()

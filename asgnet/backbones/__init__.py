@@ -1,5 +1,6 @@
-"""Frozen backbones: deep-stem ResNet-50/101, EfficientNet-Lite0 and ViT tokens, with their weights."""
+"""Frozen backbones: ResNet-50/101 with a deep or a 7x7 stem, EfficientNet-Lite0 and ViT tokens, with their weights."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,16 +11,32 @@ from torch import nn
 from asgnet.backbones.encoder import Encoder, Features
 from asgnet.backbones.inference import for_inference
 from asgnet.backbones.lite0 import Lite0, lite0_classifier
-from asgnet.backbones.naming import lite0_names, resnet_names, vit_names
-from asgnet.backbones.resnet import DeepStemResNet
+from asgnet.backbones.naming import lite0_names, resnet_keys, vit_names, without_unused
+from asgnet.backbones.resnet import DeepStemResNet, ResNet, SevenStemResNet
 from asgnet.backbones.vit import Tokens
-from asgnet.backbones.weights import find_weights, load_strictly
+from asgnet.backbones.weights import BACKBONES, find_weights, load_strictly
 from asgnet.config import ModelConfig
 from asgnet.rng import torch_generator
 
-__all__ = ["Encoder", "Features", "Tokens", "build_encoder", "build_vit", "for_inference", "load_lite0_classifier"]
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "Features",
+    "Tokens",
+    "build_encoder",
+    "build_vit",
+    "for_inference",
+    "load_lite0_classifier",
+]
 
 RANDOM = "random initialisation"
+ENCODERS: dict[str, type[Encoder]] = {
+    "resnet50": DeepStemResNet,
+    "resnet101": DeepStemResNet,
+    "resnet50_7x7": SevenStemResNet,
+    "resnet101_7x7": SevenStemResNet,
+    "lite0": Lite0,
+}
 
 
 def build_encoder(config: ModelConfig, weights_dir: Path | str = "initmodel", pretrained: bool = True) -> Encoder:
@@ -36,12 +53,10 @@ def build_encoder(config: ModelConfig, weights_dir: Path | str = "initmodel", pr
                 source = load_lite0_classifier(classifier, weights_dir)
             encoder: Encoder = Lite0(classifier, config.batch_statistics)
         else:
-            depth = int(config.backbone.removeprefix("resnet"))
-            encoder = DeepStemResNet(depth, config.batch_statistics)
+            depth = int(config.backbone.removeprefix("resnet").removesuffix("_7x7"))
+            encoder = ENCODERS[config.backbone](depth, config.batch_statistics)
             if pretrained:
-                weights = find_weights(f"resnet{depth}s.gluon_in1k", weights_dir)
-                load_strictly(encoder, resnet_names(weights.tensors), weights.source)
-                source = weights.source
+                source = _load_resnet(encoder, BACKBONES[config.backbone], weights_dir)
     encoder.source = source
     return encoder
 
@@ -59,9 +74,19 @@ def build_vit(config: ModelConfig, weights_dir: Path | str = "initmodel", pretra
 
 def load_lite0_classifier(classifier: nn.Module, weights_dir: Path | str = "initmodel") -> str:
     """Load timm's ``tf_efficientnet_lite0`` strictly, whatever its dilation; returns the source of the weights."""
-    weights = find_weights("tf_efficientnet_lite0", weights_dir)
+    weights = find_weights(BACKBONES["lite0"], weights_dir)
     tensors = lite0_names(weights.tensors, classifier.state_dict(), weights.source)
     load_strictly(classifier, tensors, weights.source)
+    return weights.source
+
+
+def _load_resnet(encoder: ResNet, model: str, weights_dir: Path | str) -> str:
+    """Load layer0 .. layer3 strictly and say what else the file holds; returns the source of the weights."""
+    weights = find_weights(model, weights_dir)
+    tensors, dropped = without_unused(weights.tensors)
+    load_strictly(encoder, tensors, weights.source, resnet_keys(encoder.state_dict(), tensors))
+    if dropped:
+        print(f"{weights.source}: dropped {dropped}, which ASGNet never runs", file=sys.stderr)
     return weights.source
 
 

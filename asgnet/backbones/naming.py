@@ -1,7 +1,6 @@
 """The names that other people's weights files give their tensors, translated into this project's and timm's."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from math import isqrt
 from pathlib import Path
 
@@ -13,26 +12,30 @@ from torch import cat as concatenate
 
 from asgnet.errors import UserError
 
-# Deep stem: position in layer0 <- semseg's name, timm's name
-STEM = {0: ("conv1", "conv1.0"), 1: ("bn1", "conv1.1"), 3: ("conv2", "conv1.3"), 4: ("bn2", "conv1.4")} | {
-    6: ("conv3", "conv1.6"),
-    7: ("bn3", "bn1"),
-}
+# The stem: position in layer0 -> its name in the file. The 7x7 stem has the first two of semseg's and torchvision's.
+STEM = {0: "conv1", 1: "bn1", 3: "conv2", 4: "bn2", 6: "conv3", 7: "bn3"}
+TIMM_DEEP_STEM = {0: "conv1.0", 1: "conv1.1", 3: "conv1.3", 4: "conv1.4", 6: "conv1.6", 7: "bn1"}
+UNUSED = ("layer4.", "fc.")  # parts of a ResNet that files carry and ASGNet never runs
 
 
-def resnet_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """semseg's ``resnet50_v2.pth`` or timm's ``resnet50s`` -> names of ``DeepStemResNet``; layer4 and the classifier,
-    which ASGNet has no use for, are left out."""
-    style = 1 if "conv1.0.weight" in tensors else 0
-    stem = {names[style]: f"layers.0.{position}" for position, names in STEM.items()}
-    renamed = {}
-    for name, tensor in tensors.items():
-        part, _, last = name.rpartition(".")
-        if part in stem:
-            renamed[f"{stem[part]}.{last}"] = tensor
-        elif not name.startswith(("layer4.", "fc.")):
-            renamed[re.sub(r"^layer(\d)\.", r"layers.\1.", name)] = tensor
-    return renamed
+def resnet_keys(names: Iterable[str], tensors: Container[str]) -> dict[str, str]:
+    """What a ResNet's file calls each of ``names`` (those of `asgnet.backbones.resnet.ResNet`). ``tensors`` are the
+    file's: they tell timm's ``resnet50s`` from semseg's ``resnet50_v2.pth`` and torchvision's files."""
+    stem = TIMM_DEEP_STEM if "conv1.0.weight" in tensors else STEM
+    keys = {}
+    for name in names:
+        _, layer, rest = name.split(".", 2)  # layers.L.*
+        position, _, last = rest.partition(".")
+        keys[name] = f"{stem[int(position)]}.{last}" if layer == "0" else f"layer{layer}.{rest}"
+    return keys
+
+
+def without_unused(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """A ResNet's tensors without `UNUSED` parts, and what those were: "layer4 (60 tensors), fc.weight and fc.bias"."""
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(UNUSED)}
+    deep = sum(name.startswith("layer4.") for name in tensors)
+    dropped = [f"layer4 ({deep} tensors)"] * (deep > 0) + [name for name in tensors if name.startswith("fc.")]
+    return kept, " and ".join(filter(None, [", ".join(dropped[:-1]), *dropped[-1:]]))
 
 
 def lite0_names(tensors: dict[str, Tensor], names: Iterable[str], source: str) -> dict[str, Tensor]:

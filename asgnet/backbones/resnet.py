@@ -1,4 +1,4 @@
-"""Deep-stem ResNet-50 and ResNet-101, the backbone of the notes (semseg's `resnet50_v2.pth` has this structure)."""
+"""ResNet-50 and ResNet-101, dilated for ASGNet, with either of two stems."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ BLOCKS = {50: (3, 4, 6), 101: (3, 4, 23)}  # bottlenecks of layer1, layer2, laye
 EXPANSION = 4
 
 
-class DeepStemResNet(Encoder):
-    """layer0 (deep stem and max-pool, 128 channels, stride 4), layer1 (256, 4), layer2 (512, 8), layer3 (1024, 8).
+class ResNet(Encoder):
+    """layer0 (the stem, stride 4), layer1 (256 channels, stride 4), layer2 (512, 8), layer3 (1024, 8).
 
     Every 3x3 convolution of layer3 is dilated by 2 and none has a stride, so layer2 and layer3 share one grid:
     60 x 60 for 473 x 473 pixels. layer4 of the published weights is never used and does not exist here.
@@ -20,7 +20,6 @@ class DeepStemResNet(Encoder):
     """
 
     sources = (1024, 512)  # layer3, layer2
-    layer_channels = ((3, 128), (128, 256), (256, 512), (512, 1024))
     layer_strides = (4, 1, 2, 1)
 
     def __init__(self, depth: int = 50, batch_statistics: bool = False) -> None:
@@ -28,24 +27,45 @@ class DeepStemResNet(Encoder):
         first, second, third = BLOCKS[depth]
         self.layers = nn.ModuleList(
             [
-                deep_stem(),
-                bottlenecks(128, 64, first),
+                self.stem(),
+                bottlenecks(self.layer_channels[0][1], 64, first),
                 bottlenecks(256, 128, second, stride=2),
                 bottlenecks(512, 256, third, dilation=2),
             ]
         )
         self.freeze()
 
+    def stem(self) -> nn.Sequential:
+        """Images (N, 3, H, W) -> (N, C, H / 4, W / 4), C = ``layer_channels[0][1]``."""
+        raise NotImplementedError
+
     def collect(self, outputs: Sequence[LayerOutput]) -> Tensor:
         return torch.cat([outputs[3], outputs[2]], dim=1)  # (N, 1536, h, w)
 
 
-def deep_stem() -> nn.Sequential:
-    """Three 3x3 convolutions in place of one 7x7, then a max-pool: (N, 3, H, W) -> (N, 128, H / 4, W / 4)."""
-    parts: list[nn.Module] = []
-    for inputs, outputs, stride in ((3, 64, 2), (64, 64, 1), (64, 128, 1)):
-        parts += [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
-    return nn.Sequential(*parts, nn.MaxPool2d(3, stride=2, padding=1))
+class DeepStemResNet(ResNet):
+    """The backbone of the notes: three 3x3 convolutions in place of one 7x7, 128 channels in layer0 (semseg's
+    `resnet50_v2.pth` has this structure)."""
+
+    layer_channels = ((3, 128), (128, 256), (256, 512), (512, 1024))
+
+    def stem(self) -> nn.Sequential:
+        parts: list[nn.Module] = []
+        for inputs, outputs, stride in ((3, 64, 2), (64, 64, 1), (64, 128, 1)):
+            conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+            parts += [conv, nn.BatchNorm2d(outputs), nn.ReLU(True)]
+        return nn.Sequential(*parts, nn.MaxPool2d(3, stride=2, padding=1))
+
+
+class SevenStemResNet(ResNet):
+    """torchvision's ResNet, with a 7x7 convolution and 64 channels in layer0: a baseline of its own, to be labelled so
+    (facts page, "Weights"). Its layer3 is dilated as above, which torchvision's and timm's own dilation is not."""
+
+    layer_channels = ((3, 64), (64, 256), (256, 512), (512, 1024))
+
+    def stem(self) -> nn.Sequential:
+        conv = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(64), nn.ReLU(True), nn.MaxPool2d(3, stride=2, padding=1))
 
 
 def bottlenecks(inputs: int, planes: int, count: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:

@@ -57,6 +57,44 @@ def unfit(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return restored.reshape(*maps.shape[:-2], height, width)
 
 
+def published_content_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """(height, width) that the published evaluation gives an image within a square of ``size`` pixels: the long side
+    becomes ``size``, the short one keeps the aspect and loses its fraction, then both are rounded down to multiples of
+    8 (facts page, departure 13). 8n + 1 is wanted of the square alone, so no 1 is added: on 473 x 473 the long side is
+    472 pixels. A side of less than 8 pixels, which would vanish, becomes 8."""
+    longest = max(height, width)
+    sides = (size if side == longest else int(side * (size / longest)) for side in (height, width))
+    h, w = (max(side // 8 * 8, 8) for side in sides)
+    return h, w
+
+
+def fit_published(image: np.ndarray, mask: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """`fit` as the published evaluation does it: `published_content_size`, bilinear without antialiasing, the mask by
+    the nearest pixel to the upper left, as OpenCV does both; the padding is black.
+
+    The facts page gives the rounding; which interpolation and which colour it does not. Both are taken from PFENet, of
+    which the published code says that it builds on it, and are not certain."""
+    height, width = published_content_size(*mask.shape, size)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()  # (1, 3, H, W)
+    photo = F.interpolate(pixels, (height, width), mode="bilinear", align_corners=False)[0]
+    labels = F.interpolate(torch.from_numpy(mask)[None, None].float(), (height, width), mode="nearest")[0, 0]
+    square, square_labels = np.zeros((size, size, 3), np.uint8), np.full((size, size), IGNORE, np.uint8)
+    square[:height, :width] = photo.round().permute(1, 2, 0).numpy().astype(np.uint8)
+    square_labels[:height, :width] = labels.numpy().astype(np.uint8)
+    return square, square_labels
+
+
+def unfit_published(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """How the published evaluation undoes `fit_published`: the whole square (..., S, S) is stretched to the image's
+    long side, with aligned corners, though the content's long side is up to 7 pixels shorter than S: predictions lie
+    up to 7 / S of the long side too far up and left. Returns (..., height, width)."""
+    size, longest = maps.shape[-1], max(height, width)
+    stretched = F.interpolate(
+        maps.reshape(1, -1, size, size), size=(longest, longest), mode="bilinear", align_corners=True
+    )
+    return stretched[..., :height, :width].reshape(*maps.shape[:-2], height, width)
+
+
 def normalise(
     image: np.ndarray, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
 ) -> torch.Tensor:
