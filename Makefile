@@ -14,7 +14,7 @@ study: $(READY) ## the whole study on the embedded dataset: results/parts, figur
 	asgnet sweep && dvc repro
 
 test: $(READY) ## the tests
-	python -m pytest -q
+	python -m pytest -q -n auto --dist loadfile
 
 lint: $(READY)
 	ruff check .

@@ -76,7 +76,7 @@ def project(tmp_path_factory):
     run("git", "init", "-q", folder=folder)
     run("dvc", "init", "-q", folder=folder)
     run("dvc", "config", "core.analytics", "false", folder=folder)
-    run("dvc", "repro", folder=folder)
+    run("asgnet", "sweep", folder=folder)
     return folder
 
 

@@ -33,7 +33,7 @@ def tiny(study: dict) -> dict:
         study[group] = {**cells, "arms": {arm: study[group]["arms"][arm]}}
     study["ablation"] |= {**cells, "arms": ["baseline", "nmax_1"], "counts": [1, 5], "clusterers": ["sgc", "kmeans"]}
     study["ablation"] |= {"iterations": [0, 5], "spatial_weights": [1, 100], "shots": [1, 3]}
-    study["walkthrough"] = {"size": 65}
+    study["walkthrough"] = {"size": 129}
     return study
 
 
