@@ -5,6 +5,7 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from scipy.ndimage import distance_transform_edt
+from skimage.transform import resize_local_mean
 
 # neighbours differ in lightness as well as in hue; repeats after twelve (numbers on the regions tell them apart)
 REGIONS = ("#1f4e9c", "#f7de7c", "#a3274f", "#86d0c5", "#e8773a", "#3d3b8e",
@@ -34,9 +35,13 @@ def enlarge(grid: np.ndarray, height: int, width: int) -> np.ndarray:
     return grid[np.ix_(rows, columns)]
 
 
-def picture(axis: Axes, image: np.ndarray) -> None:
-    """Show an image (H, W, 3) without ticks."""
-    axis.imshow(image, interpolation="none")
+def picture(axis: Axes, image: np.ndarray, longest: int | None = None) -> None:
+    """Show an image (H, W, 3) without ticks, in at most ``longest`` pixels a side, at the same coordinates."""
+    height, width = image.shape[:2]
+    step = 1 if longest is None else -(-max(height, width) // longest)
+    if step > 1:
+        image = resize_local_mean(image, (height // step, width // step), channel_axis=-1)
+    axis.imshow(image, interpolation="none", extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     axis.set_axis_off()
 
 

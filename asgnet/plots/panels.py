@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from asgnet.plots import overlay, style
 
+SHARP = 260  # pixels along the longer side of a photograph: over 200 to the inch where six stand in a line
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -35,11 +37,11 @@ def predictions(rows: Sequence[Prediction]) -> Figure:
     for i, row in enumerate(rows):
         support, query, result = axes[i // 2, 4 * (i % 2) : 4 * (i % 2) + 3]
         truth = row.truth == 1
-        overlay.picture(support, row.support)
+        overlay.picture(support, row.support, SHARP)
         overlay.outline(support, row.mask)
-        overlay.picture(query, row.query)
+        overlay.picture(query, row.query, SHARP)
         overlay.outline(query, truth)
-        overlay.picture(result, overlay.tint(row.query, np.where(row.prediction, 1, -1), strength=0.35))
+        overlay.picture(result, overlay.tint(row.query, np.where(row.prediction, 1, -1), strength=0.35), SHARP)
         overlay.outline(result, truth, width=0.8)
         overlay.outline(result, row.prediction, colour=overlay.REGIONS[1], width=0.8, style="dashed")
         support.set_title(row.title, loc="left", fontsize=7, pad=3)

@@ -78,3 +78,9 @@ def label(arm: str) -> str:
 def legend_above(figure: Figure, handles: Sequence, **options) -> None:
     """One row of legend above all axes."""
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1.6, **options)
+
+
+def note_below(figure: Figure, text: str) -> None:
+    """A small line under everything, for which the layout makes room."""
+    font = {"size": 6, "style": "italic"}
+    figure.legend([], [], title=text, title_fontproperties=font, loc="outside lower right", frameon=False)

@@ -11,7 +11,7 @@ from asgnet.data import open_classes
 from asgnet.errors import UserError
 from asgnet.layout import Layout
 from asgnet.look.saved import saved_predictions
-from asgnet.plots import bars, curves, panels
+from asgnet.plots import bars, curves, panels, style
 from asgnet.plots.save import save
 from asgnet.results import find_runs, histories
 from asgnet.tables import for_print
@@ -41,7 +41,7 @@ class StudyDrawer:
 
     def _save(self, figure: Figure, name: str, files: Sequence[Path]) -> Figure:
         if self.study.label:
-            figure.suptitle(self.study.label, x=0.995, ha="right", fontsize=6, style="italic")  # the layout makes room
+            style.note_below(figure, self.study.label)
         save(figure, name, self.figures, self.stage, files)
         return figure
 
