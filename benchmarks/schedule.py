@@ -1,6 +1,6 @@
 """Is the schedule long enough? The baseline trained for twice the steps, on every fold and random seed of the study.
 
-    python benchmarks/schedule.py        (after `make study`; 10 minutes on 2 cores)
+    python benchmarks/schedule.py        (after `make study`; took 21 minutes on one of two busy cores)
 
 Writes results/<dataset>/schedule.csv, one row a run, and prints the table that the README shows.
 """

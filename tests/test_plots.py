@@ -179,3 +179,26 @@ def test_large_pictures_are_thinned_on_the_screen_only():
     widths = [figure.axes[0].images[0].get_size()[0] for figure in (trace.overview(big), trace.superpixels([big]))]
     assert widths == [237, 473]
     assert trace.overview(small).axes[0].images[0].get_size()[0] == 49
+
+
+def test_a_large_picture_is_thinned_at_the_same_coordinates():
+    figure = Figure()
+    image = np.zeros((300, 525, 3), np.uint8)
+    image[:, 270:] = 255
+    for axis, longest, shape in zip(figure.subplots(2), (None, 260), ((300, 525, 3), (100, 175, 3)), strict=True):
+        overlay.picture(axis, image, longest)
+        (shown,) = axis.images
+        assert shown.get_array().shape == shape
+        assert shown.get_extent() == [-0.5, 524.5, 299.5, -0.5]
+        columns = np.asarray(shown.get_array(), float)[0, :, 0]
+        assert (columns > 0).argmax() / len(columns) == pytest.approx(270 / 525)
+
+
+@style.paper
+def test_the_note_below_meets_no_label():
+    figure = Figure(figsize=(style.COLUMN, 2))
+    axis = figure.subplots()
+    axis.set_xlabel("difference to baseline in\ntest mIoU (points, 95 % interval)")
+    style.note_below(figure, "demo: short schedules, the numbers mean nothing")
+    figure.draw_without_rendering()
+    assert not figure.legends[0].get_window_extent().overlaps(axis.xaxis.label.get_window_extent())
