@@ -12,7 +12,7 @@ from asgnet.files import atomic_path
 from asgnet.gallery import build_maps, chunks
 from asgnet.layout import Layout
 from asgnet.model import ASGNet
-from asgnet.provenance import write_receipt
+from asgnet.provenance import record, write_receipt
 from asgnet.quality import apart, quality
 from asgnet.source import Source
 from asgnet.stages.runs import load_run, open_source
@@ -28,14 +28,15 @@ def run_ablation(study: Study, arm: str, fold: int, seed: int) -> None:
         raise UserError(f"arm {arm} is not in params.yaml: ablation.arms {list(study.ablation.arms)}; add it there")
     layout = Layout.of(study)
     folder = layout.run(arm, fold, seed)
-    source, model = open_source(study), load_run(study, folder)
-    episodes = read_episodes(layout.episodes(fold, "test"))
-    parts = source.tree.parts(episodes["query"].iloc[0]) is not None
-    rows = variations(study.ablation, model.config, parts, first=arm == study.ablation.arms[0])
-    tables = {
-        "variations": score_variations(model, source, episodes, rows, study.test.batch),
-        "quality": superpixel_quality(model, source, episodes) if parts else pd.DataFrame(columns=QUALITY),
-    }
+    with record(folder, "ablate"):
+        source, model = open_source(study), load_run(study, folder)
+        episodes = read_episodes(layout.episodes(fold, "test"))
+        parts = source.tree.parts(episodes["query"].iloc[0]) is not None
+        rows = variations(study.ablation, model.config, parts, first=arm == study.ablation.arms[0])
+        tables = {
+            "variations": score_variations(model, source, episodes, rows, study.test.batch),
+            "quality": superpixel_quality(model, source, episodes) if parts else pd.DataFrame(columns=QUALITY),
+        }
     for name, table in tables.items():
         with atomic_path(folder / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
