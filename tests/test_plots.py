@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -202,3 +203,12 @@ def test_the_note_below_meets_no_label():
     style.note_below(figure, "demo: short schedules, the numbers mean nothing")
     figure.draw_without_rendering()
     assert not figure.legends[0].get_window_extent().overlaps(axis.xaxis.label.get_window_extent())
+
+
+def test_a_difference_far_beyond_the_others_does_not_hide_them():
+    values = {"near": 0.5, "nearer": -0.2, "other": 1.0, "lost": -67.0}
+    table = pd.DataFrame({"arm": list(values), "difference": list(values.values()), "shots": 1})
+    table = table.assign(low=table["difference"] - 1, high=table["difference"] + 1, p_holm=0.5, baseline="baseline")
+    axis = bars.forest({"": table}).axes[0]
+    assert axis.get_xlim()[0] > -5
+    assert "\u25c2 -67.0" in [text.get_text() for text in axis.texts]

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from asgnet.plots import style
 
 LINE = 0.17  # inches of height for one bar or marker
+FAR = 10  # times the median end of an interval: beyond it a difference would hide all others
 FILLS = ("#7fb0c9", "#f2dcae", "#b06f8f")
 
 
@@ -110,7 +111,8 @@ def differences(comparison: pd.DataFrame, arms: Sequence[str]) -> Figure:
 @style.paper
 def forest(families: Mapping[str, pd.DataFrame]) -> Figure:
     """The same for several families of rows, a panel each under its title ("" for none), all against one baseline. A
-    family has the columns of ``tables.comparison``; its rows stand in the order given."""
+    family has the columns of ``tables.comparison``; its rows stand in the order given. A difference far beyond most
+    stands as an arrow with its number at the edge."""
     arms = [list(dict.fromkeys(table["arm"])) for table in families.values()]
     shots = sorted({shots for table in families.values() for shots in table["shots"]})
     line = LINE * len(shots) + 0.08
@@ -119,8 +121,10 @@ def forest(families: Mapping[str, pd.DataFrame]) -> Figure:
     ratios = [len(names) for names in arms]
     axes = figure.subplots(len(arms), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     looks = _shot_looks(shots)
+    ends = pd.concat([table[["low", "high"]] for table in families.values()]).abs().stack()
+    far = FAR * ends.median()
     for axis, (title, table), names in zip(axes, families.items(), arms, strict=True):
-        _forest(axis, table, names, looks)
+        _forest(axis, table, names, looks, far)
         axis.set_title(title)
     baseline = style.label(next(iter(families.values()))["baseline"].iloc[0])
     axes[-1].set_xlabel(f"difference to {baseline} in\ntest mIoU (points, 95 % interval)")
@@ -129,11 +133,18 @@ def forest(families: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def _forest(axis: Axes, comparison: pd.DataFrame, arms: Sequence[str], looks: dict[int, style.Look]) -> None:
+def _forest(
+    axis: Axes, comparison: pd.DataFrame, arms: Sequence[str], looks: dict[int, style.Look], far: float
+) -> None:
     for i, (count, look) in enumerate(looks.items()):
         rows = comparison[comparison["shots"] == count].set_index("arm").reindex(arms)
         place = _places(arms, i, len(looks))
-        _interval_points(axis, rows["difference"], rows, place, look)
+        beyond = rows["difference"].abs() > far
+        _interval_points(axis, rows["difference"].mask(beyond), rows, place, look)
+        for y, value in zip(place[beyond], rows["difference"][beyond], strict=True):
+            edge, arrow = (0, f"\u25c2 {value:+.1f}") if value < 0 else (1, f"{value:+.1f} \u25b8")
+            side = {"xycoords": ("axes fraction", "data"), "va": "center", "ha": ("left", "right")[edge]}
+            axis.annotate(arrow, (edge, y), ((4, -4)[edge], 0), textcoords="offset points", fontsize=6.5, **side)
         for y, p in zip(place, rows["p_holm"], strict=True):
             if np.isfinite(p):
                 text = "p < 0.01" if p < 0.01 else f"p = {p:.2f}"
