@@ -23,10 +23,10 @@ lint: $(READY)
 demo: $(READY) ## one fold with short schedules, under pipelines/demo: for a first look, its numbers mean nothing
 	cd pipelines/demo && asgnet sweep && dvc repro
 
-voc: $(READY) ## PASCAL-5i from a VOCdevkit tree: make voc VOC=/path/to/VOCdevkit
+voc: $(READY) ## the animal part of VOC 2012, on stored features: make voc VOC=/path/to/VOCdevkit
 	test -d "$(VOC)" || { echo "make voc: VOC=$(VOC) is no folder; give the path of a VOCdevkit tree" >&2; exit 2; }
-	ln -sfn "$(abspath $(VOC))" pipelines/pascal5i/VOCdevkit
-	cd pipelines/pascal5i && asgnet data && asgnet sweep && dvc repro
+	ln -sfn "$(abspath $(VOC))" pipelines/voc_animals/VOCdevkit
+	cd pipelines/voc_animals && asgnet data && asgnet sweep && dvc repro
 
 coco: $(READY) ## COCO-20i from a COCO 2014 folder: make coco COCO=/path/to/coco
 	test -d "$(COCO)" || { echo "make coco: COCO=$(COCO) is no folder; give the path of a COCO folder" >&2; exit 2; }

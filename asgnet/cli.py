@@ -81,6 +81,10 @@ def parser() -> argparse.ArgumentParser:
     sweep = stages.add_parser(
         "sweep", help="run the pipeline's stale stages, the cells of a matrix in parallel", description=_sweep.__doc__
     )
+    sweep.add_argument(
+        "targets", nargs="*", metavar="STAGE",
+        help="only these and what they depend on: a stage, a cell or a pattern such as 'train*@*-1-0' (default: all)",
+    )  # fmt: skip
     sweep.add_argument("--workers", type=int, metavar="N", help="jobs at a time here (default: one per CPU core)")
     sweep.add_argument(
         "--retries", type=int, default=2, metavar="N",
@@ -114,7 +118,7 @@ def _sweep(options: argparse.Namespace) -> int:
     do. Logs are in .sweep. Exit status 1 where a cell failed; what is missing runs when the command runs again."""
     from asgnet.sweep.loop import run_sweep
 
-    return run_sweep(options.workers, options.retries, options.slurm, options.plan)
+    return run_sweep(options.targets, options.workers, options.retries, options.slurm, options.plan)
 
 
 def _stage(function: str, *names: str) -> Callable[[argparse.Namespace], None]:

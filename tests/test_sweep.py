@@ -130,6 +130,26 @@ def test_a_parameter_reruns_its_cells_and_what_follows(project, monkeypatch):
     assert repro() == []
 
 
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [(["cell@b-0"], ["b-0"]), (["c*@*-1", "prepare"], ["a-1", "b-1"]), (["cell"], CELLS), (["collect"], CELLS)],
+)
+def test_targets_and_what_they_depend_on_are_all_that_runs(project, targets, expected):
+    Path("params.yaml").write_text(PARAMS.replace("a: 1", "a: 5").replace("b: 2", "b: 6"))
+    assert main(["sweep", *targets]) == 0
+    assert ran() == expected
+    assert main(["sweep"]) == 0
+    assert ran() == sorted(set(CELLS) - set(expected))
+    assert repro() == []
+
+
+def test_a_target_that_names_nothing_is_refused(project, capsys):
+    assert main(["sweep", "trian"]) == 2
+    assert capsys.readouterr().err == (
+        "asgnet: no stage 'trian' in dvc.yaml: expected a stage, a cell or a pattern of cell, collect, prepare\n"
+    )
+
+
 def test_a_killed_cell_is_requeued(project, capsys):
     shutil.rmtree("out/a/fold1")
     Path("do/a-1").write_text(KILLED_ONCE)

@@ -24,20 +24,23 @@ from asgnet.sweep.tree import Tree, open_tree, split_name
 FOLDER = Path(".sweep")  # logs, in the pipeline's folder
 
 
-def run_sweep(workers: int | None, retries: int, slurm: Sequence[str] | None, plan: bool = False) -> int:
-    """Run the stale stages of the pipeline in the working folder; ``asgnet sweep --help`` says how. Returns the exit
-    status: 0, or 1 where a stage failed. Raises KeyboardInterrupt where a signal stopped it."""
+def run_sweep(
+    targets: Sequence[str], workers: int | None, retries: int, slurm: Sequence[str] | None, plan: bool = False
+) -> int:
+    """Run the stale stages of the pipeline in the working folder, or those that ``targets`` name and what they depend
+    on; ``asgnet sweep --help`` says how. Returns the exit status: 0, or 1 where a stage failed. Raises
+    KeyboardInterrupt where a signal stopped it."""
     if retries < 0:
         raise UserError(f"--retries {retries}: expected 0 or more")
     if workers is not None and slurm is not None:
         raise UserError("--workers is for this machine; with Slurm it is --slurm array_parallelism=N")
     if plan:
-        with open_tree() as tree:
+        with open_tree(targets) as tree:
             print("\n".join(plan_lines(tree, len(cores()) if slurm is None else None)))
         return 0
     folder = FOLDER.absolute() / "jobs"
     pool = Local(folder, workers) if slurm is None else Slurm(folder, slurm, retries)
-    with signals() as caught, open_tree() as tree:
+    with signals() as caught, open_tree(targets) as tree:
         cancel_left_over(folder)
         shutil.rmtree(folder, ignore_errors=True)
         sweep = Sweep(tree, pool, retries, caught)

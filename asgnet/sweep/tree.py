@@ -4,8 +4,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
 
@@ -21,15 +22,16 @@ from asgnet.errors import UserError
 
 
 class Tree:
-    """The stages of the working folder's dvc.yaml and all that they depend on. Made by ``open_tree``.
+    """The stages of the working folder's dvc.yaml, or those of ``targets``, and all that they depend on. Made by
+    ``open_tree``.
 
     ``stages``: wave by wave, so that each stands behind what it depends on; within a wave as in dvc.yaml."""
 
-    def __init__(self, repo: Repo) -> None:
+    def __init__(self, repo: Repo, targets: Sequence[str] = ()) -> None:
         self.repo = repo
         self.graph = get_active_graph(repo.index.graph)
         path, wave = str(Path.cwd() / "dvc.yaml"), {}
-        for stage in plan_repro(self.graph, [stage for stage in self.graph if stage.path == path]):
+        for stage in plan_repro(self.graph, chosen([s for s in self.graph if s.path == path], targets)):
             wave[stage] = 1 + max((wave[up] for up in self.upstream(stage)), default=0)
         place = {stage: i for i, stage in enumerate(repo.index.stages)}
         self.stages: list[Stage] = sorted(wave, key=lambda stage: (wave[stage], place[stage]))
@@ -107,6 +109,21 @@ class Tree:
         return {"DVC_ROOT": self.repo.root_dir, "DVC_STAGE": stage.addressing}
 
 
+def chosen(stages: Sequence[Stage], targets: Sequence[str]) -> list[Stage]:
+    """The stages that one of ``targets`` names, all where there are none: a stage ("train": every cell), a cell
+    ("train@baseline-1-0") or a pattern ("train*@*-1-0"). Raises UserError for a target that names nothing."""
+    groups = {stage: stage.addressing.replace("dvc.yaml:", "").partition("@") for stage in stages}
+    found: dict[Stage, None] = {}
+    for target in targets:
+        named = [stage for stage, (group, at, cell) in groups.items()
+                 if fnmatchcase(group, target) or fnmatchcase(group + at + cell, target)]  # fmt: skip
+        if not named:
+            known = ", ".join(sorted({group for group, _, _ in groups.values()}))
+            raise UserError(f"no stage {target!r} in dvc.yaml: expected a stage, a cell or a pattern of {known}")
+        found |= dict.fromkeys(named)
+    return list(found) if targets else list(stages)
+
+
 def split_name(stage: Stage) -> tuple[str, str]:
     """Group and cell of a stage, fit for file names: ("train", "baseline-0-1") for train@baseline-0-1, an empty cell
     for a stage without a matrix."""
@@ -115,8 +132,9 @@ def split_name(stage: Stage) -> tuple[str, str]:
 
 
 @contextmanager
-def open_tree() -> Iterator[Tree]:
-    """The tree of the working folder, DVC's lock held: until the block ends, another sweep or `dvc repro` is refused.
+def open_tree(targets: Sequence[str] = ()) -> Iterator[Tree]:
+    """The tree of the working folder, or of ``targets`` in it, DVC's lock held: until the block ends, another sweep or
+    `dvc repro` is refused.
 
     Raises UserError where there is no pipeline, where it cannot be read, and where another process is at work."""
     if not Path("dvc.yaml").is_file():
@@ -134,7 +152,7 @@ def open_tree() -> Iterator[Tree]:
     try:
         _refuse_if_busy(repo)
         try:
-            tree = Tree(repo)
+            tree = Tree(repo, targets)
         except DvcException as error:
             raise UserError(f"DVC cannot read the pipeline: {error}") from error
         yield tree
