@@ -101,7 +101,7 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch, capsys):
 
 
 def test_the_three_studies_of_the_repository_are_valid():
-    for path in (ROOT, ROOT / "pipelines" / "demo", ROOT / "pipelines" / "pascal5i"):
+    for path in (ROOT, ROOT / "pipelines" / "demo", ROOT / "pipelines" / "voc_animals"):
         study = load_study(path / "params.yaml")
         assert {"baseline", "vit_cls", "vit_patch", "residual_chain"} <= set(study.arms)
         assert len(study.training_free) == 5
