@@ -150,7 +150,7 @@ class StepLoss(nn.Module):
         loss = main + self.auxiliary * auxiliary
         if processes() > 1:
             known = (y != 255).sum()
-            loss = loss * (processes() * known / total(known))
+            loss = loss * (processes() * known / total(known).clamp(min=1))
         return loss
 
 

@@ -2,6 +2,7 @@
 made ahead. Run: pytest tests/test_distributed.py"""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from asgnet.layout import Layout
 from asgnet.loader import Steps
 from asgnet.stages.runs import build_model, open_source
 from asgnet.stages.test import run_test
-from asgnet.stages.train import run_training, train_in_processes
+from asgnet.stages.train import run_training
 from asgnet.train import StepLoss, dropout_seed, shared
 
 
@@ -70,12 +71,25 @@ def test_two_processes_train_and_test_as_one_does(study, tmp_path, monkeypatch):
         assert (folder / name).read_text() == (tmp_path / folder / name).read_text()
 
 
-def test_a_mistake_in_the_processes_is_a_user_error(tree, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    study = online_study(tree, devices=3)
-    with pytest.raises(UserError, match=r"^train.batch: 4 cannot be divided by 3 processes; choose a multiple$"):
-        train_in_processes(study, "params.yaml", "baseline", 0, 0)
-    assert not Path("results").exists()
+def test_a_batch_is_divided_evenly_or_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    parts = []
+    for number in (0, 1):
+        monkeypatch.setattr(distributed, "rank", lambda number=number: number)
+        parts += distributed.share(range(4), "train.batch")
+    assert parts == [0, 1, 2, 3]
+    with pytest.raises(UserError, match=r"^train.batch: 5 cannot be divided by 2 processes; choose a multiple$"):
+        distributed.share(range(5), "train.batch")
+
+
+def test_why_processes_failed_is_told(tmp_path, monkeypatch, capsys):
+    torchrun = tmp_path / "python"
+    torchrun.write_text("#!/bin/sh\necho epoch 1\necho 'asgnet: no such file' >&2\necho Traceback\nexit 1\n")
+    torchrun.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(torchrun))
+    with pytest.raises(UserError, match=r"^no such file$"):
+        distributed.launch(["train"], 2)
+    assert capsys.readouterr().out.startswith("epoch 1\n")
 
 
 def test_views_made_ahead_change_nothing(study):
