@@ -170,7 +170,7 @@ def shared(loss: StepLoss) -> nn.Module:
             "model.decoder aspp and model.batch_statistics normalise by statistics of the whole batch, which processes "
             "do not share: train in one (compute.devices: 1)"
         )
-    return DistributedDataParallel(loss, broadcast_buffers=False)
+    return DistributedDataParallel(loss)
 
 
 def init_model(config: ModelConfig, seed: int, **parts: Any) -> ASGNet:
