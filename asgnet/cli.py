@@ -11,6 +11,8 @@ from typing import Any
 
 from asgnet.errors import UserError
 
+SHARED = ("train", "test")  # what several processes can work on together
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand. Returns the exit status."""
@@ -35,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--params", type=Path, default=Path("params.yaml"), help="the study (default: %(default)s)")
         for need in needs:
             sub.add_argument(f"--{need}", required=True, type=str if need == "arm" else int)
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, command=name)
         return sub
 
     stage("data", _stage("data.make_data"), "make the embedded dataset, or complete a VOC tree")
@@ -122,17 +124,25 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _stage(function: str, *names: str) -> Callable[[argparse.Namespace], None]:
-    """A subcommand that calls ``module.function`` of asgnet.stages on the study and the named options."""
+    """A subcommand that calls ``module.function`` of asgnet.stages on the study and the named options. What can be
+    shared runs in ``compute.devices`` processes, unless torchrun says in how many."""
 
     def run(options: argparse.Namespace) -> None:
         from asgnet.config import load_study
         from asgnet.device import use_threads
+        from asgnet.distributed import joined, launch, under_torchrun
 
         module, name = function.split(".")
         study = load_study(options.params)
-        use_threads(study.threads if names else None)  # a stage without cells has the machine to itself
+        if under_torchrun() and options.command not in SHARED:
+            raise UserError(f"asgnet {options.command} is for one process: start it without torchrun")
+        if study.compute.devices > 1 and options.command in SHARED and not under_torchrun():
+            cell = [argument for n in names for argument in (f"--{n}", str(getattr(options, n)))]
+            return launch([options.command, "--params", str(options.params), *cell], study.compute.devices)
+        use_threads(study.compute.threads if names else None)  # a stage without cells has the machine to itself
         call = getattr(import_module(f"asgnet.stages.{module}"), name)
-        call(study, *(getattr(options, name) for name in names))
+        with joined():
+            call(study, *(getattr(options, name) for name in names))
 
     return run
 

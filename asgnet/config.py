@@ -120,6 +120,25 @@ class TestConfig:
 
 
 @dataclass(frozen=True)
+class ComputeConfig:
+    """On what a cell computes, and how fast. The last digits of its numbers depend on all of it but ``workers``."""
+
+    threads: int = 0  # CPU threads of each process, 0 for all
+    devices: int = (
+        1  # processes that share a run's training and testing, each with a GPU of its own where there are any
+    )
+    # auto: bfloat16 where the device multiplies it in hardware, else float32. float16 needs CUDA.
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    compile: bool = False  # torch.compile for context module and classifier
+    workers: int = 0  # processes that make training views ahead, of each device; online features only: stored ones are
+
+    def __post_init__(self) -> None:
+        for name, least in (("threads", 0), ("devices", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"compute.{name}: {getattr(self, name)}; expected {least} or more")
+
+
+@dataclass(frozen=True)
 class WalkthroughConfig:
     """The notebook that traces one forward pass."""
 
@@ -190,7 +209,7 @@ class Study:
     ablation: AblationConfig = AblationConfig()
     walkthrough: WalkthroughConfig = WalkthroughConfig()
     label: str = ""  # stands on every figure and table, such as "demo"
-    threads: int = 0  # CPU threads of a cell, 0 for all: sums over other numbers of threads differ in their last digits
+    compute: ComputeConfig = ComputeConfig()
 
     @property
     def trained(self) -> dict[str, Arm]:

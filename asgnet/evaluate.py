@@ -9,6 +9,7 @@ from torch import Tensor
 from asgnet.data.episodes import pairs_of, supports_of
 from asgnet.data.transforms import unfit
 from asgnet.device import autocast
+from asgnet.distributed import deal
 from asgnet.fusion import fuse
 from asgnet.gallery import Maps, Prototypes, build_maps, build_prototypes
 from asgnet.head import pixel_loss
@@ -31,15 +32,17 @@ def score_episodes(
     watch: Watcher | None = None,
     loss: bool = False,
     restore: Restore = unfit,
+    across: bool = False,
 ) -> pd.DataFrame:
     """Test ``model`` on every episode with its first ``shots`` supports; see `score`. The model's mode is restored."""
     training = model.training
     model.eval()
-    maps = build_maps(model, source, episodes, shots, batch)
-    prototypes = build_prototypes(model, source, maps, pairs_of(episodes, shots), batch=batch)
+    maps = build_maps(model, source, episodes, shots, batch, across)
+    prototypes = build_prototypes(model, source, maps, pairs_of(episodes, shots), batch=batch, across=across)
     table = score(
-        model, source, maps, prototypes, episodes, shots, batch=batch, watch=watch, loss=loss, restore=restore
-    )
+        model, source, maps, prototypes, episodes, shots,
+        batch=batch, watch=watch, loss=loss, restore=restore, across=across,
+    )  # fmt: skip
     model.train(training)
     return table
 
@@ -57,20 +60,22 @@ def score(
     watch: Watcher | None = None,
     loss: bool = False,
     restore: Restore = unfit,
+    across: bool = False,
 ) -> pd.DataFrame:
     """Test a network in eval mode on every episode, from what `build_maps` and `build_prototypes` made of its images.
-    ``restore`` undoes what the source did to fit images into its square.
+    ``restore`` undoes what the source did to fit images into its square. ``across``: the processes of a torchrun, which
+    all call this, share the work and get the same table, that of one process; each watches its own episodes.
 
     Returns one row an episode: episode, class, query, supports, inter_fg, union_fg, inter_bg, union_bg (pixels at the
     query's original size, void left out), prototypes (how many the supports gave), fallback (supports whose mask
     vanished on the feature grid) and, where asked for, loss (cross-entropy at the working size)."""
-    rows = []
-    for first in range(0, len(episodes), batch):
+
+    def score_batch(first: int) -> pd.DataFrame:
         part = episodes.iloc[first : first + batch]
         queries, classes = list(part["query"]), [int(c) for c in part["class"]]
         query, layer1 = maps.of(queries)
         pool, valid, fallback = prototypes.of(supports_of(part, shots), classes)
-        with autocast(query.device):
+        with autocast(query.device, source.dtype):
             margins = fuse(model.head, fusion, query, pool, valid, layer1, (source.size, source.size))  # (B, S, S)
         target = source.masks(queries, [0] * len(part), classes)  # (B, S, S)
         counts = _counts(source, margins, target, queries, classes, watch, first, restore)  # (B, 4)
@@ -80,8 +85,9 @@ def score(
             known = (target != 255).sum((1, 2)).clamp(min=1)
             columns["loss"] = (pixel_loss(margins, target).sum((1, 2)) / known).cpu().numpy()
         named = part[["episode", "class", "query"]]
-        rows.append(named.assign(supports=[";".join(ids) for ids in supports_of(part, shots)], **columns))
-    return pd.concat(rows, ignore_index=True)
+        return named.assign(supports=[";".join(ids) for ids in supports_of(part, shots)], **columns)
+
+    return pd.concat(deal(range(0, len(episodes), batch), score_batch, across), ignore_index=True)
 
 
 def _counts(

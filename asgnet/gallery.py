@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asgnet.data.episodes import Pair, supports_of
 from asgnet.device import autocast
+from asgnet.distributed import deal_tensors
 from asgnet.model import ASGNet
 from asgnet.source import Source
 
@@ -51,30 +52,41 @@ class Prototypes:
 
 
 @torch.no_grad()
-def build_maps(model: ASGNet, source: Source, episodes: pd.DataFrame, shots: int, batch: int = 16) -> Maps:
-    """Reduce every image that ``episodes`` use. The model is in eval mode."""
+def build_maps(
+    model: ASGNet, source: Source, episodes: pd.DataFrame, shots: int, batch: int = 16, across: bool = False
+) -> Maps:
+    """Reduce every image that ``episodes`` use, ``across`` processes or in this one. The model is in eval mode."""
     ids = sorted({*episodes["query"], *(i for row in supports_of(episodes, shots) for i in row)})
-    reduced, layer1 = [], []
-    for chunk in chunks(ids, batch):
-        with autocast(source.device):
+
+    def reduce(chunk: list[str]) -> tuple[Tensor, ...]:
+        with autocast(source.device, source.dtype):
             features = source.features(model, chunk, [0] * len(chunk))
-            reduced.append(model.head.reduce(features))
-        if model.config.decoder == "aspp":
-            layer1.append(features.layer1)
-    return Maps(torch.cat(reduced), torch.cat(layer1) if layer1 else None, {i: r for r, i in enumerate(ids)})
+            reduced = model.head.reduce(features)
+        return (reduced, features.layer1) if model.config.decoder == "aspp" else (reduced,)
+
+    reduced, *layer1 = zip(*deal_tensors(chunks(ids, batch), reduce, source.device, across), strict=True)
+    return Maps(torch.cat(reduced), torch.cat(layer1[0]) if layer1 else None, {i: r for r, i in enumerate(ids)})
 
 
 @torch.no_grad()
 def build_prototypes(
-    model: ASGNet, source: Source, maps: Maps, pairs: list[Pair], clusterer: Clusterer | None = None, batch: int = 16
+    model: ASGNet,
+    source: Source,
+    maps: Maps,
+    pairs: list[Pair],
+    clusterer: Clusterer | None = None,
+    batch: int = 16,
+    across: bool = False,
 ) -> Prototypes:
     """Cluster every (support, class) pair: with the network's own SGC, or with ``clusterer``. The model evaluates."""
     cluster = clusterer or (lambda reduced, masks, _: model.head.prototypes(reduced, masks))
-    found = []
-    for chunk in chunks(pairs, batch):
+
+    def find(chunk: list[Pair]) -> tuple[Tensor, Tensor, Tensor]:
         names, classes = [i for i, _ in chunk], [c for _, c in chunk]
         masks = source.masks(names, [0] * len(chunk), classes) == 1  # (n, S, S)
-        found.append(cluster(maps.of(names)[0], masks, chunk))
+        return cluster(maps.of(names)[0], masks, chunk)
+
+    found = deal_tensors(chunks(pairs, batch), find, source.device, across)
     prototypes, valid, fallback = zip(*found, strict=True)
     most = max(v.shape[1] for v in valid)  # a clusterer may give every batch its own N
     return Prototypes(
@@ -85,6 +97,6 @@ def build_prototypes(
     )
 
 
-def chunks(items: list, size: int) -> Iterable[list]:
+def chunks(items: list, size: int) -> list[list]:
     """Lists of ``size`` items, the last maybe shorter."""
-    return (items[first : first + size] for first in range(0, len(items), size))
+    return [items[first : first + size] for first in range(0, len(items), size)]

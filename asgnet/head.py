@@ -162,5 +162,5 @@ def losses(logits: Tensor, auxiliary: list[Tensor], target: Tensor) -> tuple[Ten
     margins = torch.stack(
         [margin(output, tuple(target.shape[1:])) for output in (logits, *auxiliary)]
     )  # (1 + A, B, H, W)
-    means = pixel_loss(margins, target).sum((1, 2, 3)) / (target != 255).sum()
+    means = pixel_loss(margins, target).sum((1, 2, 3)) / (target != 255).sum().clamp(min=1)
     return means[0], means[1:].mean()

@@ -60,7 +60,7 @@ def import_reference(
         write_json(folder / "train.json", {"arm": "reference", "fold": fold, "seed": 0, **origin})
     except OSError as error:
         raise UserError(f"{checkpoint}: cannot write to {folder} ({error.strerror}); choose another --out") from None
-    scored, metrics = score_trial(trial, made_fast(network), seed=0)
+    scored, metrics = score_trial(trial, made_fast(trial.study, network), seed=0)
     config = network.config
     metrics |= {"arm": "reference", **origin, "backbone": config.backbone, "decoder": config.decoder}
     write_json(folder / f"metrics_{shots}shot.json", metrics)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from asgnet.distributed import processes, rank
 from asgnet.files import write_json
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scikit-image")
@@ -25,6 +26,8 @@ def record(folder: Path, stage: str) -> Iterator[None]:
     """Add how the block went to ``folder/run.json`` under the name of the stage. Nothing depends on that file."""
     start = time.perf_counter()
     yield
+    if rank():  # the first process tells
+        return
     path = folder / "run.json"
     runs = json.loads(path.read_text()) if path.exists() else {}
     runs[stage] = {
@@ -35,6 +38,7 @@ def record(folder: Path, stage: str) -> Iterator[None]:
         "libraries": {name: version(name) for name in LIBRARIES},
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "threads": torch.get_num_threads(),
+        "processes": processes(),
     }
     write_json(path, runs)
 

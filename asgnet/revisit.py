@@ -57,7 +57,7 @@ def evaluate_run(
     study = dataclasses.replace(study, data=data)
     trial = prepare(study, trained["fold"] if fold is None else fold, shots, episodes)
     imported = (run_dir / ENCODER).is_file()
-    network = made_fast(load_converted(run_dir)) if imported else load_run(trial.study, run_dir)
+    network = made_fast(study, load_converted(run_dir)) if imported else load_run(trial.study, run_dir)
     _, metrics = score_trial(trial, network, trained["seed"])
     return metrics | {"arm": trained["arm"]}
 
@@ -99,14 +99,15 @@ def score_trial(trial: Trial, network: ASGNet, seed: int) -> tuple[pd.DataFrame,
     metrics |= {"fold": trial.fold, "shots": trial.shots, "like_for_like": published}
     if published:
         metrics["protocol"] = label_of(study, len(scored), trial.left_out)
-        metrics["precision"] = str(fast_dtype(source.device)).removeprefix("torch.")
+        metrics["precision"] = str(source.dtype).removeprefix("torch.")
     return scored, metrics
 
 
-def made_fast(network: ASGNet) -> ASGNet:
+def made_fast(study: Study, network: ASGNet) -> ASGNet:
     """``network`` on the device, with its encoder as a trained run's (`load_run`)."""
-    network.encoder = for_inference(network.encoder, fast_dtype(pick_device()))
-    return network.to(pick_device())
+    device = pick_device()
+    network.encoder = for_inference(network.encoder, fast_dtype(device, study.compute.precision))
+    return network.to(device)
 
 
 def in_parts(episodes: pd.DataFrame, shots: int, most: int = MOST_IMAGES) -> Iterator[pd.DataFrame]:

@@ -3,6 +3,7 @@
 Both answer the same questions about the same views, so training and testing do not know which they read.
 """
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -14,9 +15,11 @@ from asgnet.backbones.encoder import Features
 from asgnet.config import Study
 from asgnet.data.transforms import normalise
 from asgnet.data.tree import Tree
-from asgnet.device import pick_device
+from asgnet.device import fast_dtype, pick_device
 from asgnet.model import ASGNet
 from asgnet.store import Extractor, Store, class_target, make_view
+
+Views = dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]  # (image id, view): image (S, S, 3) and mask (S, S)
 
 
 class _Originals:
@@ -24,6 +27,7 @@ class _Originals:
 
     tree: Tree
     device: torch.device
+    dtype: torch.dtype  # that networks compute in
 
     def original_size(self, image_id: str) -> tuple[int, int]:
         """(H, W) of the image as it lies in the tree."""
@@ -39,10 +43,13 @@ class StoredSource(_Originals):
     """Frozen features from the store. A network that runs layers with gradient (the residual chain) or
     whose BatchNorm drifts gets the stored view's pixels instead, and computes its own."""
 
+    makes_views = False  # they lie in the store: reading a row takes less than getting it from another process
+
     def __init__(self, study: Study, store: Store, tree: Tree, device: torch.device | None = None) -> None:
         self.store, self.tree, self.size = store, tree, study.data.size
         self.views, self.sources = study.features.views, store.sources
         self.device = device or pick_device()
+        self.dtype = fast_dtype(self.device, study.compute.precision)
 
     def features(self, model: ASGNet, ids: list[str], views: list[int], differentiable: bool = False) -> Features:
         """Features of n views on the device; ``differentiable`` where the network trains its own layers."""
@@ -53,6 +60,14 @@ class StoredSource(_Originals):
             images = self.store.images(rows).to(self.device)
             return model.encode(images, differentiable=differentiable)._replace(vit=vit)
         return Features(cnn=stored.cnn.to(self.device).float(), vit=vit)
+
+    def make(self, ids: list[str], views: list[int]) -> Views:
+        """Nothing: see ``makes_views``."""
+        return {}
+
+    def holding(self, made: Views) -> "StoredSource":
+        """This source."""
+        return self
 
     def frozen(self, ids: list[str], views: list[int]) -> Features:
         """What the frozen networks say, the ViT included, whatever the arm."""
@@ -69,19 +84,32 @@ class OnlineSource(_Originals):
 
     views = 2**31
     sources = None  # the network's own encoder says
+    makes_views = True
 
     def __init__(self, study: Study, tree: Tree, device: torch.device | None = None) -> None:
         self.study, self.tree, self.size, self.seed = study, tree, study.data.size, study.data.seed
+        self.made: Views = {}
         self.device = device or pick_device()
+        self.dtype = fast_dtype(self.device, study.compute.precision)
 
     def features(self, model: ASGNet, ids: list[str], views: list[int], differentiable: bool = False) -> Features:
         """Features of n views on the device."""
-        images = np.stack([self._view(i, v)[0] for i, v in zip(ids, views, strict=True)])
+        images = np.stack([self.view(i, v)[0] for i, v in zip(ids, views, strict=True)])
         return model.encode(normalise(images).to(self.device), differentiable=differentiable)
+
+    def make(self, ids: list[str], views: list[int]) -> Views:
+        """The images and masks of views."""
+        return {key: self.view(*key) for key in zip(ids, views, strict=True)}
+
+    def holding(self, made: Views) -> "OnlineSource":
+        """This source, with what `make` gave, here or in another process: it is not made again."""
+        held = copy.copy(self)
+        held.made = made
+        return held
 
     def frozen(self, ids: list[str], views: list[int]) -> Features:
         """What the frozen networks say, the ViT included, whatever the arm."""
-        return self.extractor(normalise(np.stack([self._view(i, v)[0] for i, v in zip(ids, views, strict=True)])))
+        return self.extractor(normalise(np.stack([self.view(i, v)[0] for i, v in zip(ids, views, strict=True)])))
 
     @cached_property
     def extractor(self) -> Extractor:
@@ -90,8 +118,12 @@ class OnlineSource(_Originals):
 
     def masks(self, ids: list[str], views: list[int], classes: list[int], void: Sequence[int] = ()) -> Tensor:
         """(n, S, S) uint8 on the device: 1 the class, 0 anything else, 255 void and classes of ``void``."""
-        masks = np.stack([self._view(i, v)[1] for i, v in zip(ids, views, strict=True)])
+        masks = np.stack([self.view(i, v)[1] for i, v in zip(ids, views, strict=True)])
         return torch.from_numpy(class_target(masks, np.array(classes), void)).to(self.device)
+
+    def view(self, image_id: str, view: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image (S, S, 3) and mask (S, S) of one view, uint8."""
+        return self.made.get((image_id, view)) or self._view(image_id, view)
 
     def _view(self, image_id: str, view: int) -> tuple[np.ndarray, np.ndarray]:
         return make_view(self.tree, image_id, view, self.size, self.seed)

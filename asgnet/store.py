@@ -85,14 +85,15 @@ class Extractor:
         features = study.features
         self.device = device or pick_device()
         encoder = build_encoder(study.model, features.weights, features.pretrained)
-        self.encoder = for_inference(encoder, fast_dtype(self.device)).to(self.device)
+        self.dtype = fast_dtype(self.device, study.compute.precision)
+        self.encoder = for_inference(encoder, self.dtype).to(self.device)
         self.vit = build_vit(study.model, features.weights, features.pretrained).to(self.device).eval()
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> Features:
         """(n, 3, S, S) float32 -> cnn (n, C, h, w), vit (n, 1 + T, D), in half precision on the CPU."""
         images = images.to(self.device)
-        with autocast(self.device):
+        with autocast(self.device, self.dtype):
             features = Features(cnn=self.encoder(images).cnn, vit=self.vit(images))
         return Features(cnn=features.cnn.half().cpu(), vit=features.vit.half().cpu())
 

@@ -49,7 +49,7 @@ def explorer(tmp_path_factory):
 def exact(monkeypatch):
     """In float32, where batches of another size round alike."""
     for module in ("asgnet.evaluate", "asgnet.gallery", "asgnet.look.explore"):
-        monkeypatch.setattr(f"{module}.autocast", lambda device: nullcontext())
+        monkeypatch.setattr(f"{module}.autocast", lambda *_: nullcontext())
 
 
 def assert_same(one: plots.Trace, other: plots.Trace) -> None:

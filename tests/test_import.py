@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +112,9 @@ def test_a_checkpoint_is_converted_and_tested_like_for_like(imported, checkpoint
     assert "protocol" not in plain
 
 
-def test_the_counts_are_those_of_the_published_steps(checkpoint, params, root, tmp_path, capsys, monkeypatch):
-    for module in ("evaluate", "gallery"):
-        monkeypatch.setattr(f"asgnet.{module}.autocast", lambda device: nullcontext())
-    monkeypatch.setattr("asgnet.revisit.fast_dtype", lambda device: torch.float32)
+def test_the_counts_are_those_of_the_published_steps(checkpoint, root, tmp_path, capsys):
     out = tmp_path / "out"
+    params = write_params(tmp_path, data={"dataset": "pascal5i", "root": str(root)}, compute={"precision": "float32"})
     run(capsys, "import-reference", checkpoint, "--params", params, "--fold", "0", "--out", out, *SMALL)
     tree, network = open_dataset("pascal5i", root), load_reference_checkpoint(checkpoint)
     for row in pd.read_csv(out / "episodes_1shot.csv").head(2).to_dict("records"):

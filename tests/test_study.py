@@ -107,7 +107,7 @@ def test_changed_parameters_do_not_resume_old_state(study):
 
 def test_scores_from_the_gallery_are_those_of_single_episodes(study, monkeypatch):
     for module in ("evaluate", "gallery"):  # in float32, where batches of another size round alike
-        monkeypatch.setattr(f"asgnet.{module}.autocast", lambda device: nullcontext())
+        monkeypatch.setattr(f"asgnet.{module}.autocast", lambda *_: nullcontext())
     source = open_source(study)
     model = build_model(study, "baseline", 0, source).eval()
     episodes = read_episodes(Layout.of(study).episodes(1, "test")).head(3)

@@ -322,6 +322,21 @@ def test_each_worker_has_cores_and_a_gpu_of_its_own(tmp_path, monkeypatch):
         pools.Local(tmp_path, 6)
 
 
+def test_a_cell_gets_the_gpus_of_its_devices(tmp_path, monkeypatch):
+    params = tmp_path / "params.yaml"
+    assert pools.devices_of_a_cell(params) == 1
+    params.write_text("compute: {devices: 2}")
+    monkeypatch.setattr(pools, "cores", lambda: [0, 1, 2, 3, 4, 5])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    pool = pools.Local(tmp_path, None, pools.devices_of_a_cell(params))
+    pool.executor, given = Kept(), []
+    for _ in range(pool.workers):
+        pool.start([Command([["true"]], ".", "log")], True)
+        command = pool.executor.command
+        given.append((command.cores, command.environment["CUDA_VISIBLE_DEVICES"]))
+    assert given == [((0, 1, 2), "0,1"), ((3, 4, 5), "2,3")]
+
+
 def test_only_outside_reasons_are_worth_another_try():
     tried = {str(o): o.outside for o in map(Outcome, (0, 1, 2, -9, 137, 143, None))}
     assert tried == {

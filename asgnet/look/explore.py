@@ -183,7 +183,7 @@ class Explorer:
     def _reduce(self, arm: str, fold: int, seed: int, image_id: str) -> tuple[Tensor, Tensor | None]:
         """Reduced features (1, C, h, w) of an image and, for ASPP, its layer1, as in `asgnet.gallery.build_maps`."""
         model = self.model(arm, fold, seed)
-        with autocast(self.source.device):
+        with autocast(self.source.device, self.source.dtype):
             features = self.source.features(model, [image_id], [0])
             return model.head.reduce(features), features.layer1 if model.config.decoder == "aspp" else None
 

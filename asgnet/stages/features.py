@@ -18,5 +18,6 @@ def make_features(study: Study) -> None:
     index = read_index(layout.index)
     model = {k: v for k, v in asdict(study.model).items() if k in ("backbone", "vit_model", "vit_size")}
     params = {"data": asdict(study.data), "features": asdict(study.features), "model": model}
+    params["precision"] = study.compute.precision
     key = fingerprint(params, files=[layout.index], modules=["store", "backbones", "data", "device"])
     extract(study, index, layout.features, key)

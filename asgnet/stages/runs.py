@@ -9,7 +9,7 @@ from asgnet.backbones.inference import for_inference
 from asgnet.checkpoint import load_head
 from asgnet.config import ModelConfig, Study
 from asgnet.data import open_dataset
-from asgnet.device import fast_dtype, pick_device
+from asgnet.device import compile_layers, fast_dtype, pick_device
 from asgnet.layout import Layout
 from asgnet.model import ASGNet
 from asgnet.source import OnlineSource, Source, StoredSource
@@ -28,15 +28,23 @@ def open_source(study: Study) -> Source:
 def build_model(study: Study, arm: str, seed: int, source: Source) -> ASGNet:
     """The arm's network with fresh trainable weights that depend on the random seed alone."""
     config = study.model_of(arm)
-    return init_model(config, seed, sources=source.sources, **_frozen(study, config)).to(pick_device())
+    return _placed(study, init_model(config, seed, sources=source.sources, **_frozen(study, config)))
 
 
 def load_run(study: Study, folder: Path) -> ASGNet:
     """The trained network in a run's folder, in eval mode."""
     weights, config, sources = load_head(folder)
-    model = ASGNet(config, sources=sources, **_frozen(study, config)).to(pick_device())
+    model = _placed(study, ASGNet(config, sources=sources, **_frozen(study, config)))
     model.load_trainable(weights, str(folder))
     return model.eval()
+
+
+def _placed(study: Study, model: ASGNet) -> ASGNet:
+    """``model`` on the device, compiled where asked: the context module and the classifier, which take most of the
+    head's time."""
+    if study.compute.compile:
+        compile_layers(model.head.context, model.head.classifier)
+    return model.to(pick_device())
 
 
 def _frozen(study: Study, config: ModelConfig) -> dict[str, nn.Module | None]:
@@ -45,7 +53,8 @@ def _frozen(study: Study, config: ModelConfig) -> dict[str, nn.Module | None]:
     encoder = vit = None
     if online or config.residual or config.batch_statistics:
         encoder = build_encoder(config, features.weights, features.pretrained)
-        encoder = encoder if config.batch_statistics else for_inference(encoder, fast_dtype(pick_device()))
+        dtype = fast_dtype(pick_device(), study.compute.precision)
+        encoder = encoder if config.batch_statistics else for_inference(encoder, dtype)
     if online and config.vit != "none":
         vit = build_vit(config, features.weights, features.pretrained)
     return {"encoder": encoder, "vit": vit}

@@ -6,6 +6,7 @@ import pandas as pd
 
 from asgnet.config import Study
 from asgnet.data.episodes import read_episodes
+from asgnet.distributed import rank
 from asgnet.evaluate import score_episodes
 from asgnet.examples import save_examples
 from asgnet.files import atomic_path, write_json
@@ -21,7 +22,8 @@ EPISODE_COLUMNS = ["episode", "class", "query", "supports", *COUNTS, "prototypes
 
 
 def run_test(study: Study, arm: str, fold: int, seed: int) -> dict[int, pd.DataFrame]:
-    """Test one trained run at every number of shots; write metrics, per-episode tables and a few examples."""
+    """Test one trained run at every number of shots; write metrics, per-episode tables and a few examples. Of several
+    processes, all call this and the first one writes."""
     study.arm(arm), study.check_fold(fold)
     layout = Layout.of(study)
     folder = layout.run(arm, fold, seed)
@@ -30,8 +32,11 @@ def run_test(study: Study, arm: str, fold: int, seed: int) -> dict[int, pd.DataF
         episodes = read_episodes(layout.episodes(fold, "test"))
         tables = {}
         for shots in study.test.shots:
-            tables[shots] = score_episodes(model, source, episodes, shots, study.test.batch)
-            write_scores(study, folder, tables[shots], shots, source.tree.classes, fold, seed)
+            tables[shots] = score_episodes(model, source, episodes, shots, study.test.batch, across=True)
+            if rank() == 0:
+                write_scores(study, folder, tables[shots], shots, source.tree.classes, fold, seed)
+        if rank():
+            return tables
         save_examples(folder / "examples.npz", model, source, tables[min(tables)], min(tables), study.test.examples)
     write_receipt(_measured(folder), layout.receipt(arm, fold, seed))
     return tables

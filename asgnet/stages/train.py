@@ -1,27 +1,33 @@
 """The training stage: one run."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from asgnet.checkpoint import save_head
 from asgnet.config import Study
 from asgnet.data.episodes import base_images, read_episodes
 from asgnet.data.index import read_index, without_classes
 from asgnet.data.sampling import TrainingImages
+from asgnet.distributed import launch, processes, rank
 from asgnet.files import atomic_path, write_json
 from asgnet.fingerprint import fingerprint
 from asgnet.layout import Layout
 from asgnet.progress import epoch_line
 from asgnet.provenance import record
-from asgnet.stages.runs import build_model, open_source
+from asgnet.stages.runs import build_model, load_run, open_source
 from asgnet.train import MONITORED, Trained, train
 
 
 def run_training(
     study: Study, arm: str, fold: int, seed: int, report: Callable[[dict[str, Any]], None] = epoch_line
 ) -> Trained:
-    """Train one run and write history.csv, train.json, head.safetensors with meta.json, run.json."""
+    """Train one run and write history.csv, train.json, head.safetensors with meta.json, run.json. Of several
+    processes, all call this and the first one writes."""
     study.check_fold(fold)
     layout, config = Layout.of(study), study.train_of(arm)
     folder = layout.run(arm, fold, seed)
@@ -36,10 +42,16 @@ def run_training(
         images = base_images(index, source.tree, fold, config.shots, "train")
         params = {"arm": asdict(study.model_of(arm)), "train": asdict(config), "data": asdict(study.data)}
         params |= {"features": asdict(study.features), "fold": fold, "seed": seed}
+        params |= {"compute": asdict(study.compute) | {"devices": processes(), "workers": None}}
         inputs = [layout.index, *(layout.episodes(fold, name) for name in monitored)]
         state = layout.resume / f"{arm}-{fold}-{seed}-{fingerprint(params, files=inputs)[:16]}.pt"
         void = novel if config.novel_pixels == "ignored" else ()
-        trained = train(model, source, TrainingImages.of(images), monitored, config, seed, state, report, void)
+        trained = train(
+            model, source, TrainingImages.of(images), monitored, config, seed, state, report, void,
+            study.compute.workers,
+        )  # fmt: skip
+        if rank():
+            return trained
         with atomic_path(folder / "history.csv") as temporary:
             trained.history.to_csv(temporary, index=False)
         save_head(folder, model.trainable_state(), model.config, list(model.sources))
@@ -48,3 +60,13 @@ def run_training(
         write_json(folder / "train.json", {"arm": arm, "fold": fold, "seed": seed, **facts})
         state.unlink(missing_ok=True)
     return trained
+
+
+def train_in_processes(study: Study, params: Path | str, arm: str, fold: int, seed: int) -> Trained:
+    """`run_training` in ``compute.devices`` processes of this machine, and what they wrote. ``params``: the file that
+    holds ``study``."""
+    cell = ["--arm", arm, "--fold", str(fold), "--seed", str(seed)]
+    launch(["train", "--params", str(params), *cell], study.compute.devices)
+    folder = Layout.of(study).run(arm, fold, seed)
+    facts = json.loads((folder / "train.json").read_text())
+    return Trained(load_run(study, folder), pd.read_csv(folder / "history.csv"), facts["best_epoch"], facts["steps"])

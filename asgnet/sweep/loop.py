@@ -18,7 +18,7 @@ from tqdm import tqdm
 from asgnet.errors import UserError
 from asgnet.sweep.job import Command, Outcome, outcome
 from asgnet.sweep.plan import plan_lines
-from asgnet.sweep.pools import Local, Pool, Slurm, cancel_left_over, cores
+from asgnet.sweep.pools import Local, Pool, Slurm, cancel_left_over, cores, devices_of_a_cell
 from asgnet.sweep.tree import Tree, open_tree, split_name
 
 FOLDER = Path(".sweep")  # logs, in the pipeline's folder
@@ -39,7 +39,8 @@ def run_sweep(
             print("\n".join(plan_lines(tree, len(cores()) if slurm is None else None)))
         return 0
     folder = FOLDER.absolute() / "jobs"
-    pool = Local(folder, workers) if slurm is None else Slurm(folder, slurm, retries)
+    devices = devices_of_a_cell()
+    pool = Local(folder, workers, devices) if slurm is None else Slurm(folder, slurm, retries, devices)
     with signals() as caught, open_tree(targets) as tree:
         cancel_left_over(folder)
         shutil.rmtree(folder, ignore_errors=True)

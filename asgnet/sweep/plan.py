@@ -15,14 +15,16 @@ RECORDED = {"training_free": "test", "train": "train", "test": "test", "ablate":
 
 
 class Past:
-    """Core-seconds (seconds times threads) of past runs under ``results``: <arm>/fold<k>/seed<s>/run.json."""
+    """Core-seconds (seconds times all threads) of past runs under ``results``: <arm>/fold<k>/seed<s>/run.json."""
 
     def __init__(self, results: Path) -> None:
         self.runs: dict[tuple[str, str], list[float]] = defaultdict(list)  # by kind and arm
         for path in sorted(results.glob("**/run.json")):
             try:
                 for kind, run in json.loads(path.read_text()).items():
-                    self.runs[kind, path.parents[2].name].append(run["seconds"] * run["threads"])
+                    self.runs[kind, path.parents[2].name].append(
+                        run["seconds"] * run["threads"] * run.get("processes", 1)
+                    )
             except (OSError, ValueError, KeyError, TypeError, AttributeError):  # a file that nothing depends on
                 continue
 

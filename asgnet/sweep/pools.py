@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import yaml
 from submitit import LocalExecutor, SlurmExecutor
 from submitit.core.core import Job
 from submitit.core.utils import FailedJobError
@@ -40,18 +41,18 @@ class Pool(Protocol):
 
 
 class Local:
-    """This machine: ``workers`` cells at a time, each with CPU cores (and, where there are several, a GPU) of its own;
-    a stage without a matrix runs alone, on everything."""
+    """This machine: ``workers`` cells at a time, each with CPU cores (and, where there are several GPUs, ``devices`` of
+    them) of its own; a stage without a matrix runs alone, on everything."""
 
     poll = 0.1
 
-    def __init__(self, folder: Path, workers: int | None) -> None:
-        self.cores = cores()
-        self.workers = len(self.cores) if workers is None else workers
+    def __init__(self, folder: Path, workers: int | None, devices: int = 1) -> None:
+        self.cores, self.gpus, self.devices = cores(), gpus(), devices
+        most = len(self.cores) if devices == 1 else max((len(self.gpus) or len(self.cores)) // devices, 1)
+        self.workers = min(most, len(self.cores)) if workers is None else workers
         if not 1 <= self.workers <= len(self.cores):
             raise UserError(f"--workers {workers}: expected 1 to {len(self.cores)}, the CPU cores it may use")
         self.threads = len(self.cores) // self.workers
-        self.gpus = gpus()
         self.executor = LocalExecutor(folder)
         self.executor.update_parameters(timeout_min=FOREVER)
         self.executor._throttling = 0.0  # seconds between submissions, for the sake of clusters
@@ -75,7 +76,8 @@ class Local:
         slot = self.slots.index(None)
         gpu = os.environ.get("CUDA_VISIBLE_DEVICES")
         if len(self.gpus) > 1:
-            gpu = self.gpus[slot % len(self.gpus)]
+            own = range(slot * self.devices, slot * self.devices + min(self.devices, len(self.gpus)))
+            gpu = ",".join(self.gpus[k % len(self.gpus)] for k in own)
         self.slots[slot] = self._submit(command, self.cores[slot * self.threads : (slot + 1) * self.threads], gpu)
         return self.slots[slot]
 
@@ -104,12 +106,14 @@ class Local:
 
 class Slurm:
     """A cluster: all that is ready is submitted, several cells as one array. ``settings``: "key=value" of submitit's
-    Slurm executor, sbatch's options with underscores. ``retries``: how often a job's time may run out."""
+    Slurm executor, sbatch's options with underscores; ``devices`` above 1 is gpus_per_node where they do not say it.
+    ``retries``: how often a job's time may run out."""
 
     poll = 2.0
 
-    def __init__(self, folder: Path, settings: Sequence[str], retries: int) -> None:
-        options = {"job_name": "asgnet", "time": SLURM_MINUTES} | self._read(settings)
+    def __init__(self, folder: Path, settings: Sequence[str], retries: int, devices: int = 1) -> None:
+        several = {"gpus_per_node": devices} if devices > 1 else {}
+        options = {"job_name": "asgnet", "time": SLURM_MINUTES} | several | self._read(settings)
         if not isinstance(options["time"], int):
             raise UserError(f"--slurm time={options['time']}: expected minutes, a whole number")
         self.threads = options.get("cpus_per_task")
@@ -157,6 +161,14 @@ def cancel_left_over(folder: Path) -> None:
     left = [path.name.partition("_")[0] for path in folder.glob("*_submission.sh")]
     if left and shutil.which("scancel"):
         subprocess.run(["scancel", *left], check=False)
+
+
+def devices_of_a_cell(params: Path = Path("params.yaml")) -> int:
+    """``compute.devices`` of the pipeline in the working folder, 1 where it says nothing."""
+    try:
+        return max(int(yaml.safe_load(params.read_text())["compute"]["devices"]), 1)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return 1
 
 
 def cores() -> list[int]:
