@@ -85,7 +85,9 @@ def parser() -> argparse.ArgumentParser:
         "targets", nargs="*", metavar="STAGE",
         help="only these and what they depend on: a stage, a cell or a pattern such as 'train*@*-1-0' (default: all)",
     )  # fmt: skip
-    sweep.add_argument("--workers", type=int, metavar="N", help="jobs at a time here (default: one per CPU core)")
+    sweep.add_argument(
+        "--workers", type=int, metavar="N", help="jobs at a time here (default: one per GPU, or per CPU core)"
+    )
     sweep.add_argument(
         "--retries", type=int, default=2, metavar="N",
         help="how often a job is run again that was killed or lost (default: %(default)s)",

@@ -89,10 +89,10 @@ class FeaturesConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """SGD with the poly schedule (facts: "Training"). An epoch is a stated number of steps."""
+    """SGD with the poly schedule (facts: "Training")."""
 
     epochs: int = 8
-    steps_per_epoch: int = 75
+    steps_per_epoch: int | None = 75  # None: an epoch is one pass over the fold's training images, as published
     batch: int = 4
     shots: int = 1
     lr: float = 0.025  # the published effective rate (departure 1)
@@ -104,6 +104,10 @@ class TrainConfig:
     # Novel-class pixels in training queries: taught as background (the published way), ignored, or their images left
     # out (departure 8). The last two use novel-class masks in training.
     novel_pixels: Literal["background", "ignored", "left_out"] = "background"
+
+    def on(self, images: int) -> "TrainConfig":
+        """The schedule with its steps per epoch in numbers, for a fold that trains on so many ``images``."""
+        return dataclasses.replace(self, steps_per_epoch=self.steps_per_epoch or -(-images // self.batch))
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,9 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch, capsys):
     shutil.rmtree(folder)
 
 
-def test_the_three_studies_of_the_repository_are_valid():
-    for path in (ROOT, ROOT / "pipelines" / "demo", ROOT / "pipelines" / "pascal5i"):
-        study = load_study(path / "params.yaml")
+def test_the_studies_of_the_repository_are_valid():
+    for name in (".", "pipelines/coco20i", "pipelines/demo", "pipelines/pascal5i", "pipelines/voc_animals"):
+        study = load_study(ROOT / name / "params.yaml")
         assert {"baseline", "vit_cls", "vit_patch", "residual_chain"} <= set(study.arms)
         assert len(study.training_free) == 5
 

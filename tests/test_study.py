@@ -72,6 +72,15 @@ def test_every_arm_trains_and_tests_with_its_own_weights(study, arm):
     assert set(weights) <= set(moved)
 
 
+def test_an_epoch_may_be_one_pass_over_the_training_images(study):
+    train = dataclasses.replace(study.train, epochs=1, steps_per_epoch=None, batch=32)
+    trained = run_training(dataclasses.replace(study, train=train), "baseline", 1, 0, lambda row: None)
+    index = read_index(Layout.of(study).index)
+    shown = index[(index["split"] == "train") & ~index["class"].between(6, 10)]["id"].nunique()
+    assert trained.steps == -(-shown // 32)
+    assert dataclasses.replace(train, steps_per_epoch=7).on(100).steps_per_epoch == 7
+
+
 def test_a_killed_run_goes_on_to_the_same_weights(study):
     whole = run_training(study, "baseline", 1, 0, report=lambda row: None).model.trainable_state()
 

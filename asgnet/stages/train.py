@@ -33,13 +33,14 @@ def run_training(
         index = read_index(layout.index)
         if config.novel_pixels == "left_out":
             index = without_classes(index, novel)
-        images = base_images(index, source.tree, fold, config.shots, "train")
+        images = TrainingImages.of(base_images(index, source.tree, fold, config.shots, "train"))
+        config = config.on(len(images.by_image))
         params = {"arm": asdict(study.model_of(arm)), "train": asdict(config), "data": asdict(study.data)}
         params |= {"features": asdict(study.features), "fold": fold, "seed": seed}
         inputs = [layout.index, *(layout.episodes(fold, name) for name in monitored)]
         state = layout.resume / f"{arm}-{fold}-{seed}-{fingerprint(params, files=inputs)[:16]}.pt"
         void = novel if config.novel_pixels == "ignored" else ()
-        trained = train(model, source, TrainingImages.of(images), monitored, config, seed, state, report, void)
+        trained = train(model, source, images, monitored, config, seed, state, report, void)
         with atomic_path(folder / "history.csv") as temporary:
             trained.history.to_csv(temporary, index=False)
         save_head(folder, model.trainable_state(), model.config, list(model.sources))

@@ -40,18 +40,17 @@ class Pool(Protocol):
 
 
 class Local:
-    """This machine: ``workers`` cells at a time, each with CPU cores (and, where there are several, a GPU) of its own;
-    a stage without a matrix runs alone, on everything."""
+    """This machine: ``workers`` cells at a time (None: one for each GPU, without one for each CPU core), each with CPU
+    cores (and, where there are several, a GPU) of its own; a stage without a matrix runs alone, on everything."""
 
     poll = 0.1
 
     def __init__(self, folder: Path, workers: int | None) -> None:
-        self.cores = cores()
-        self.workers = len(self.cores) if workers is None else workers
+        self.cores, self.gpus = cores(), gpus()
+        self.workers = (min(len(self.gpus), len(self.cores)) or len(self.cores)) if workers is None else workers
         if not 1 <= self.workers <= len(self.cores):
             raise UserError(f"--workers {workers}: expected 1 to {len(self.cores)}, the CPU cores it may use")
         self.threads = len(self.cores) // self.workers
-        self.gpus = gpus()
         self.executor = LocalExecutor(folder)
         self.executor.update_parameters(timeout_min=FOREVER)
         self.executor._throttling = 0.0  # seconds between submissions, for the sake of clusters
