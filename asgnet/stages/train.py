@@ -46,6 +46,8 @@ def run_training(
         save_head(folder, model.trainable_state(), model.config, list(model.sources))
         parameters = sum(p.numel() for p in model.trainable_parameters())
         facts = {"best_epoch": trained.best_epoch, "steps": trained.steps, "parameters": parameters}
-        write_json(folder / "train.json", {"arm": arm, "fold": fold, "seed": seed, **facts})
+        write_json(
+            folder / "train.json", {"arm": arm, "fold": fold, "seed": seed, **facts, **config.named, **study.labelled}
+        )
         state.unlink(missing_ok=True)
     return trained
