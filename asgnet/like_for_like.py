@@ -83,7 +83,7 @@ def label_of(
         exceptions.append(f"folds of {study.data.folds_of} instead of interleaved ones")
     for name, value in PUBLISHED_TRAINING.items():
         if trained[name] != value:
-            exceptions.append(f"{name} {trained[name]} instead of {value}")
+            exceptions.append(f"{name} {trained[name] or 'unknown'} instead of {value}")
     if left_out:
         exceptions.append("without " + ", ".join(f"{name} ({count} images)" for name, count in left_out.items()))
     return "like for like" + (f", except: {'; '.join(exceptions)}" if exceptions else "")
