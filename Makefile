@@ -8,7 +8,13 @@ COCO ?=
 
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: study test lint demo voc coco setup
+# $(call link,VARIABLE,NAME,PIPELINE): the folder that the variable names becomes PIPELINE/NAME
+define link
+@test -d "$($(1))" || { echo "make $@: $(1)=$($(1)) is no folder; give the path of a $(2) folder" >&2; exit 2; }
+ln -sfn "$(abspath $($(1)))" $(3)/$(2)
+endef
+
+.PHONY: study test lint demo voc pascal coco check setup
 
 study: $(READY) ## the whole study on the embedded dataset: results/parts, figures/parts
 	asgnet sweep && dvc repro
@@ -24,14 +30,20 @@ demo: $(READY) ## one fold with short schedules, under pipelines/demo: for a fir
 	cd pipelines/demo && asgnet sweep && dvc repro
 
 voc: $(READY) ## the animal part of VOC 2012, on stored features: make voc VOC=/path/to/VOCdevkit
-	test -d "$(VOC)" || { echo "make voc: VOC=$(VOC) is no folder; give the path of a VOCdevkit tree" >&2; exit 2; }
-	ln -sfn "$(abspath $(VOC))" pipelines/voc_animals/VOCdevkit
+	$(call link,VOC,VOCdevkit,pipelines/voc_animals)
 	cd pipelines/voc_animals && asgnet data && asgnet sweep && dvc repro
 
-coco: $(READY) ## COCO-20i from a COCO 2014 folder: make coco COCO=/path/to/coco
-	test -d "$(COCO)" || { echo "make coco: COCO=$(COCO) is no folder; give the path of a COCO folder" >&2; exit 2; }
-	ln -sfn "$(abspath $(COCO))" pipelines/coco20i/COCO
+pascal: $(READY) ## PASCAL-5i at the paper's scale, for a GPU: make pascal VOC=/path/to/VOCdevkit
+	$(call link,VOC,VOCdevkit,pipelines/pascal5i)
+	cd pipelines/pascal5i && asgnet data && asgnet sweep && dvc repro
+
+coco: $(READY) ## COCO-20i at the paper's scale, for GPUs, from a COCO 2014 folder: make coco COCO=/path/to/coco
+	$(call link,COCO,COCO,pipelines/coco20i)
 	cd pipelines/coco20i && asgnet data && asgnet sweep && dvc repro
+
+check: $(READY) ## the paper's scale tried out: 20 steps of each arm on random weights: make check VOC=/path/to/VOCdevkit
+	$(call link,VOC,VOCdevkit,pipelines/check)
+	cd pipelines/check && asgnet data && asgnet sweep figures && dvc repro figures
 
 setup: $(READY)
 

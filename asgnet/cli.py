@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--fold", type=int, help="default: the run's own")
     evaluate.add_argument("--shots", type=int, default=1)
     evaluate.add_argument("--episodes", type=int, help="default: the study's number")
+    evaluate.add_argument(
+        "--like-for-like", action="store_true", help="score as the published code does (as test.like_for_like: true)"
+    )
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     weights = stage(
         "weights", _weights, "list the weights that the study needs, where they are looked for, what is here"
@@ -87,7 +91,9 @@ def parser() -> argparse.ArgumentParser:
         "targets", nargs="*", metavar="STAGE",
         help="only these and what they depend on: a stage, a cell or a pattern such as 'train*@*-1-0' (default: all)",
     )  # fmt: skip
-    sweep.add_argument("--workers", type=int, metavar="N", help="jobs at a time here (default: one per CPU core)")
+    sweep.add_argument(
+        "--workers", type=int, metavar="N", help="jobs at a time here (default: one per GPU, or per CPU core)"
+    )
     sweep.add_argument(
         "--retries", type=int, default=2, metavar="N",
         help="how often a job is run again that was killed or lost (default: %(default)s)",
@@ -151,8 +157,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     from asgnet.config import load_study
     from asgnet.revisit import evaluate_run
 
+    study = load_study(options.params)
+    test = replace(study.test, like_for_like=study.test.like_for_like or options.like_for_like)
     metrics = evaluate_run(
-        load_study(options.params), options.run_dir, options.data_root, options.fold, options.shots, options.episodes
+        replace(study, test=test), options.run_dir, options.data_root, options.fold, options.shots, options.episodes
     )
     _print_metrics(metrics, options.json)
 
@@ -176,6 +184,9 @@ def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
         return
     if metrics["like_for_like"]:
         print(f"{metrics['protocol']} (computed in {metrics['precision']})")
+    print(
+        f"trained with novel pixels {metrics['novel_pixels']}, checkpoint selected on {metrics['selection']} episodes"
+    )
     print(f"mIoU {metrics['miou']:.2f} ({metrics['miou_low']:.2f} to {metrics['miou_high']:.2f}), ", end="")
     print(f"FB-IoU {metrics['fb_iou']:.2f}, {metrics['episodes']} episodes")
     for name, value in metrics["iou"].items():

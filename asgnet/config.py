@@ -89,10 +89,10 @@ class FeaturesConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """SGD with the poly schedule (facts: "Training"). An epoch is a stated number of steps."""
+    """SGD with the poly schedule (facts: "Training")."""
 
     epochs: int = 8
-    steps_per_epoch: int = 75
+    steps_per_epoch: int | None = 75  # None: an epoch is one pass over the fold's training images, as published
     batch: int = 4
     shots: int = 1
     lr: float = 0.025  # the published effective rate (departure 1)
@@ -105,6 +105,15 @@ class TrainConfig:
     # out (departure 8). The last two use novel-class masks in training.
     novel_pixels: Literal["background", "ignored", "left_out"] = "background"
 
+    @property
+    def named(self) -> dict[str, str]:
+        """The choices that every result of a run names, for numbers compare only where they agree."""
+        return {"novel_pixels": self.novel_pixels, "selection": self.selection}
+
+    def on(self, images: int) -> "TrainConfig":
+        """The schedule with its steps per epoch in numbers, for a fold that trains on so many ``images``."""
+        return dataclasses.replace(self, steps_per_epoch=self.steps_per_epoch or -(-images // self.batch))
+
 
 @dataclass(frozen=True)
 class TestConfig:
@@ -115,7 +124,7 @@ class TestConfig:
     resamples: int = 2000  # of the bootstrap
     examples: int = 8  # episodes kept with their predictions, for the figures
     # `asgnet evaluate` scores as the published code does (asgnet/like_for_like.py), as `asgnet import-reference` always
-    # does. The pipeline's own stages do not: their episodes are frozen and shared by all arms.
+    # does. The pipeline's own stages refuse it: their episodes are frozen and shared by all arms.
     like_for_like: bool = False
 
 
@@ -210,6 +219,11 @@ class Study:
     walkthrough: WalkthroughConfig = WalkthroughConfig()
     label: str = ""  # stands on every figure and table, such as "demo"
     compute: ComputeConfig = ComputeConfig()
+
+    @property
+    def labelled(self) -> dict[str, str]:
+        """What every result of the study says: its label, where it has one."""
+        return {"label": self.label} if self.label else {}
 
     @property
     def trained(self) -> dict[str, Arm]:

@@ -1,6 +1,7 @@
 """Testing a network on frozen episodes."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 import torch
@@ -11,7 +12,7 @@ from asgnet.data.transforms import unfit
 from asgnet.device import autocast
 from asgnet.distributed import deal
 from asgnet.fusion import fuse
-from asgnet.gallery import Maps, Prototypes, build_maps, build_prototypes
+from asgnet.gallery import Maps, Prototypes, build_maps, build_prototypes, in_parts
 from asgnet.head import pixel_loss
 from asgnet.metrics import COUNTS, intersection_union
 from asgnet.model import ASGNet
@@ -37,14 +38,23 @@ def score_episodes(
     """Test ``model`` on every episode with its first ``shots`` supports; see `score`. The model's mode is restored."""
     training = model.training
     model.eval()
-    maps = build_maps(model, source, episodes, shots, batch, across)
-    prototypes = build_prototypes(model, source, maps, pairs_of(episodes, shots), batch=batch, across=across)
-    table = score(
-        model, source, maps, prototypes, episodes, shots,
-        batch=batch, watch=watch, loss=loss, restore=restore, across=across,
-    )  # fmt: skip
+    tables: list[pd.DataFrame] = []
+    for part in in_parts(episodes, shots):
+        maps = build_maps(model, source, part, shots, batch, across)
+        prototypes = build_prototypes(model, source, maps, pairs_of(part, shots), batch=batch, across=across)
+        seen = partial(_after, watch, sum(map(len, tables))) if watch else None
+        tables.append(
+            score(
+                model, source, maps, prototypes, part, shots,
+                batch=batch, watch=seen, loss=loss, restore=restore, across=across,
+            )
+        )  # fmt: skip
     model.train(training)
-    return table
+    return pd.concat(tables, ignore_index=True)
+
+
+def _after(watch: Watcher, first: int, row: int, prediction: Tensor) -> None:
+    watch(first + row, prediction)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ A thousand episodes over a few hundred images meet every image many times. With 
 features and the prototypes of (image, class) never change, so they are kept and an episode only gathers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,6 +17,7 @@ from asgnet.distributed import deal_tensors
 from asgnet.model import ASGNet
 from asgnet.source import Source
 
+MOST_IMAGES = 800  # whose features are kept at a time: 3 GB of reduced ones, 256 x 60 x 60 in float32
 # reduced features (n, C, h, w), masks (n, S, S) bool and pairs -> prototypes (n, N, C), valid (n, N), fallback (n,)
 Clusterer = Callable[[Tensor, Tensor, list[Pair]], tuple[Tensor, Tensor, Tensor]]
 
@@ -95,6 +96,18 @@ def build_prototypes(
         torch.cat(fallback),
         {pair: p for p, pair in enumerate(pairs)},
     )
+
+
+def in_parts(episodes: pd.DataFrame, shots: int, most: int = MOST_IMAGES) -> Iterator[pd.DataFrame]:
+    """``episodes`` in runs that use at most ``most`` images each, for what testing keeps of an image is large."""
+    first, seen = 0, set()
+    for row, (query, supports) in enumerate(zip(episodes["query"], supports_of(episodes, shots), strict=True)):
+        ids = {query, *supports}
+        if row > first and len(seen | ids) > most:
+            yield episodes.iloc[first:row]
+            first, seen = row, set()
+        seen |= ids
+    yield episodes.iloc[first:]
 
 
 def chunks(items: list, size: int) -> list[list]:

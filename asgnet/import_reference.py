@@ -10,7 +10,7 @@ from asgnet.config import Study
 from asgnet.converted import save_converted
 from asgnet.errors import UserError
 from asgnet.files import atomic_path, write_json
-from asgnet.like_for_like import protocol_of
+from asgnet.like_for_like import PUBLISHED_TRAINING, protocol_of
 from asgnet.reference import load_reference_checkpoint
 from asgnet.revisit import made_fast, prepare, score_trial
 from asgnet.weights_listing import checksum
@@ -57,10 +57,10 @@ def import_reference(
     origin = {"checkpoint": checkpoint.name, "sha256": checksum(checkpoint)}
     try:
         save_converted(network, folder)
-        write_json(folder / "train.json", {"arm": "reference", "fold": fold, "seed": 0, **origin})
+        write_json(folder / "train.json", {"arm": "reference", "fold": fold, "seed": 0, **PUBLISHED_TRAINING, **origin})
     except OSError as error:
         raise UserError(f"{checkpoint}: cannot write to {folder} ({error.strerror}); choose another --out") from None
-    scored, metrics = score_trial(trial, made_fast(trial.study, network), seed=0)
+    scored, metrics = score_trial(trial, made_fast(trial.study, network), 0, dict(PUBLISHED_TRAINING))
     config = network.config
     metrics |= {"arm": "reference", **origin, "backbone": config.backbone, "decoder": config.decoder}
     write_json(folder / f"metrics_{shots}shot.json", metrics)

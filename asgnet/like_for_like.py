@@ -8,7 +8,7 @@ Of the facts page's departures, these belong to the evaluation, and the switch b
 
 A class counts in an image with at least 2 * 32 * 32 of its pixels, and every class with more images than shots takes
 part. Departure 3, choosing the checkpoint on the test fold, is in a published checkpoint already and cannot be taken
-out of it.
+out of it; for a run of this project it is `train.selection: novel`, and the label says where it was not.
 
 What stays different. The published episodes change with the number of loader workers (departure 11), so nobody can draw
 them again: these are this project's, whose classes take turns, where the published queries run through the test list. A
@@ -38,6 +38,7 @@ class Protocol(NamedTuple):
     episodes: int
 
 
+PUBLISHED_TRAINING = {"novel_pixels": "background", "selection": "novel"}  # departures 8 and 3
 PROTOCOLS = {"pascal5i": Protocol(473, 1001), "coco20i": Protocol(641, 20_001)}
 
 
@@ -67,8 +68,11 @@ def count_as_published(network: ASGNet) -> None:
     network.config = network.head.config = dataclasses.replace(network.config, published_seed_count=True)
 
 
-def label_of(study: Study, episodes: int, left_out: Mapping[str, int]) -> str:
-    """ "like for like", and in what it is not: size, number of episodes, classes without enough images."""
+def label_of(
+    study: Study, episodes: int, left_out: Mapping[str, int], trained: Mapping[str, str | None] = PUBLISHED_TRAINING
+) -> str:
+    """ "like for like", and in what it is not: size, number of episodes, classes without enough images, and what was
+    ``trained`` otherwise (`TrainConfig.named`)."""
     published = protocol_of(study.data.dataset)
     exceptions = []
     if study.data.size != published.size:
@@ -77,6 +81,9 @@ def label_of(study: Study, episodes: int, left_out: Mapping[str, int]) -> str:
         exceptions.append(f"{episodes:,} episodes instead of {published.episodes:,}")
     if study.data.dataset == "coco20i" and study.data.folds_of != "interleaved":  # the published configurations' own
         exceptions.append(f"folds of {study.data.folds_of} instead of interleaved ones")
+    for name, value in PUBLISHED_TRAINING.items():
+        if trained[name] != value:
+            exceptions.append(f"{name} {trained[name] or 'unknown'} instead of {value}")
     if left_out:
         exceptions.append("without " + ", ".join(f"{name} ({count} images)" for name, count in left_out.items()))
     return "like for like" + (f", except: {'; '.join(exceptions)}" if exceptions else "")

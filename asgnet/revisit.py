@@ -3,7 +3,6 @@ published code does (`asgnet import-reference`, `test.like_for_like`)."""
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,20 +12,25 @@ from asgnet.backbones import for_inference
 from asgnet.config import Study
 from asgnet.converted import ENCODER, load_converted
 from asgnet.data import open_dataset
-from asgnet.data.episodes import draw_episodes, supports_of
+from asgnet.data.episodes import draw_episodes
 from asgnet.data.index import build_index, images_by_class, novel_classes
 from asgnet.data.transforms import unfit, unfit_published
 from asgnet.data.tree import Tree
 from asgnet.device import fast_dtype, pick_device
 from asgnet.errors import UserError
 from asgnet.evaluate import score_episodes
-from asgnet.like_for_like import PublishedSource, as_published, count_as_published, label_of, protocol_of
+from asgnet.like_for_like import (
+    PUBLISHED_TRAINING,
+    PublishedSource,
+    as_published,
+    count_as_published,
+    label_of,
+    protocol_of,
+)
 from asgnet.model import ASGNet
 from asgnet.report import run_metrics
 from asgnet.source import OnlineSource
 from asgnet.stages.runs import load_run
-
-MOST_IMAGES = 800  # whose reduced features are kept at a time: 3 GB of 256 x 60 x 60 in float32
 
 
 class Trial(NamedTuple):
@@ -58,7 +62,8 @@ def evaluate_run(
     trial = prepare(study, trained["fold"] if fold is None else fold, shots, episodes)
     imported = (run_dir / ENCODER).is_file()
     network = made_fast(study, load_converted(run_dir)) if imported else load_run(trial.study, run_dir)
-    _, metrics = score_trial(trial, network, trained["seed"])
+    named = {name: trained.get(name) for name in PUBLISHED_TRAINING}  # runs of before these were kept have none
+    _, metrics = score_trial(trial, network, trained["seed"], named)
     return metrics | {"arm": trained["arm"]}
 
 
@@ -82,23 +87,22 @@ def prepare(study: Study, fold: int, shots: int, episodes: int | None) -> Trial:
     return Trial(study, tree, table, left_out, fold, shots)
 
 
-def score_trial(trial: Trial, network: ASGNet, seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Test ``network``: its table of episodes and its metrics, with ``protocol`` where they are like for like."""
+def score_trial(
+    trial: Trial, network: ASGNet, seed: int, named: dict[str, str | None]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Test ``network``: its table of episodes and its metrics, with ``protocol`` where they are like for like.
+    ``named``: what they say of its training."""
     study = trial.study
     published = study.test.like_for_like
     if published:
         count_as_published(network)
     source = (PublishedSource if published else OnlineSource)(study, trial.tree)
     restore = unfit_published if published else unfit
-    tables = [
-        score_episodes(network, source, part, trial.shots, study.test.batch, restore=restore)
-        for part in in_parts(trial.episodes, trial.shots)
-    ]
-    scored = pd.concat(tables, ignore_index=True)
+    scored = score_episodes(network, source, trial.episodes, trial.shots, study.test.batch, restore=restore)
     metrics = run_metrics(scored, trial.tree.classes, trial.fold, seed, study.test.resamples)
-    metrics |= {"fold": trial.fold, "shots": trial.shots, "like_for_like": published}
+    metrics |= {"fold": trial.fold, "shots": trial.shots, "like_for_like": published, **named, **study.labelled}
     if published:
-        metrics["protocol"] = label_of(study, len(scored), trial.left_out)
+        metrics["protocol"] = label_of(study, len(scored), trial.left_out, named)
         metrics["precision"] = str(source.dtype).removeprefix("torch.")
     return scored, metrics
 
@@ -108,15 +112,3 @@ def made_fast(study: Study, network: ASGNet) -> ASGNet:
     device = pick_device()
     network.encoder = for_inference(network.encoder, fast_dtype(device, study.compute.precision))
     return network.to(device)
-
-
-def in_parts(episodes: pd.DataFrame, shots: int, most: int = MOST_IMAGES) -> Iterator[pd.DataFrame]:
-    """``episodes`` in runs that use at most ``most`` images each, for what testing keeps of an image is large."""
-    first, seen = 0, set()
-    for row, (query, supports) in enumerate(zip(episodes["query"], supports_of(episodes, shots), strict=True)):
-        ids = {query, *supports}
-        if row > first and len(seen | ids) > most:
-            yield episodes.iloc[first:row]
-            first, seen = row, set()
-        seen |= ids
-    yield episodes.iloc[first:]

@@ -118,16 +118,17 @@ def for_print(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def write_table(table: pd.DataFrame, stem: Path | str) -> list[Path]:
+def write_table(table: pd.DataFrame, stem: Path | str, label: str = "") -> list[Path]:
     """Write ``table`` as <stem>.csv (full precision), and as <stem>.tex (booktabs) and <stem>.md as ``for_print``
-    shows it. Returns the paths."""
+    shows it, the latter two headed by the study's ``label``. Returns the paths."""
     shown = for_print(table)
     style = shown.style.hide(axis="index").format(escape="latex")
     columns = "ll" + "r" * (len(shown.columns) - 2)
     texts = {
         ".csv": table.to_csv(index=False),
-        ".tex": style.to_latex(hrules=True, column_format=columns).replace("%", r"\%").replace("–", "--"),
-        ".md": shown.to_markdown(index=False, disable_numparse=True) + "\n",
+        ".tex": (f"% {label}\n" if label else "")
+        + style.to_latex(hrules=True, column_format=columns).replace("%", r"\%").replace("–", "--"),
+        ".md": (f"{label}\n\n" if label else "") + shown.to_markdown(index=False, disable_numparse=True) + "\n",
     }
     paths = [Path(f"{stem}{suffix}") for suffix in texts]
     for path, text in zip(paths, texts.values(), strict=True):

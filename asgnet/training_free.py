@@ -17,16 +17,18 @@ from torch.nn import functional as F
 from asgnet.config import TrainingFree
 from asgnet.data.episodes import supports_of
 from asgnet.data.transforms import unfit
+from asgnet.gallery import in_parts
 from asgnet.metrics import COUNTS, intersection_union, miou
 from asgnet.source import Source
 from asgnet.superpixel import masked_average, to_grid
 
 THRESHOLDS = torch.linspace(-1, 1, 81)  # of a cosine, or of a difference of two
+MOST_IMAGES = 200  # whose features are kept at a time: 4 GB of 1536 x 60 x 60 in float32
 
 
 @dataclass
 class _Frozen:
-    """Unit-length features of the images of some episodes, on their grid."""
+    """Unit-length features of the images of some episodes, on their grid, on the CPU."""
 
     maps: Tensor  # (M, C, h, w)
     row: dict[str, int]
@@ -43,19 +45,22 @@ def score_training_free(
     best = max(
         ((miou(table), float(t)) for t, table in zip(THRESHOLDS, _sweep(arm, source, val, shots), strict=True)),
     )
-    return _score(source, test, shots, _frozen(arm, source, test, shots), arm, best[1])
+    parts = in_parts(test, shots, MOST_IMAGES)
+    scored = [_score(source, part, shots, _frozen(arm, source, part, shots), arm, best[1]) for part in parts]
+    return pd.concat(scored, ignore_index=True)
 
 
 def _sweep(arm: TrainingFree, source: Source, episodes: pd.DataFrame, shots: int) -> list[pd.DataFrame]:
     """The episodes' counts at the working size, at every threshold."""
-    frozen = _frozen(arm, source, episodes, shots)
     counts = []
-    for k in range(len(episodes)):
-        part = episodes.iloc[k]
-        score = _similarity(arm, source, frozen, part, shots)  # (S, S)
-        target = source.masks([part["query"]], [0], [int(part["class"])])  # (1, S, S)
-        level = torch.bucketize(score, THRESHOLDS.to(score.device))  # thresholds below the score
-        counts.append(_counts_at_levels(level, target[0], len(THRESHOLDS)))
+    for part in in_parts(episodes, shots, MOST_IMAGES):
+        frozen = _frozen(arm, source, part, shots)
+        for k in range(len(part)):
+            episode = part.iloc[k]
+            score = _similarity(arm, source, frozen, episode, shots)  # (S, S)
+            target = source.masks([episode["query"]], [0], [int(episode["class"])])  # (1, S, S)
+            level = torch.bucketize(score, THRESHOLDS.to(score.device))  # thresholds below the score
+            counts.append(_counts_at_levels(level, target[0], len(THRESHOLDS)))
     stacked = torch.stack(counts).numpy()  # (E, thresholds, 4)
     return [
         episodes[["class"]].assign(**dict(zip(COUNTS, stacked[:, t].T, strict=True))) for t in range(len(THRESHOLDS))
@@ -121,9 +126,9 @@ def _similarity(arm: TrainingFree, source: Source, frozen: _Frozen, episode: pd.
     """Cosine to the supports' foreground (minus that to their background), (S, S) in [-1, 1] or [-2, 2]."""
     ids = episode["supports"].split(";")[:shots]
     masks = source.masks(ids, [0] * shots, [int(episode["class"])] * shots)  # (K, S, S)
-    maps = frozen.maps[[frozen.row[i] for i in ids]]  # (K, C, h, w)
+    maps = frozen.maps[[frozen.row[i] for i in ids]].to(masks.device)  # (K, C, h, w)
     grid = (maps.shape[2], maps.shape[3])
-    query = frozen.maps[frozen.row[episode["query"]]].flatten(1)  # (C, P)
+    query = frozen.maps[frozen.row[episode["query"]]].to(masks.device).flatten(1)  # (C, P)
     score = _to_prototype(query, maps, to_grid((masks == 1).float(), grid))
     if arm.background:
         score = score - _to_prototype(query, maps, to_grid((masks == 0).float(), grid))

@@ -100,9 +100,17 @@ def test_damaged_weights_are_refused(tmp_path, monkeypatch, capsys):
     shutil.rmtree(folder)
 
 
-def test_the_three_studies_of_the_repository_are_valid():
-    for path in (ROOT, ROOT / "pipelines" / "demo", ROOT / "pipelines" / "voc_animals"):
-        study = load_study(path / "params.yaml")
+@pytest.mark.parametrize("command", [("test", *RUN), ("training-free", *RUN[:4]), ("ablate", *RUN)])
+def test_stages_refuse_to_score_like_for_like(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path, test={"like_for_like": True}, training_free={"baseline": {"label": "none"}})
+    assert "test.like_for_like is true, but the pipeline's stages" in refused(capsys, *command)
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_the_studies_of_the_repository_are_valid():
+    for name in (".", "pipelines/coco20i", "pipelines/demo", "pipelines/pascal5i", "pipelines/voc_animals"):
+        study = load_study(ROOT / name / "params.yaml")
         assert {"baseline", "vit_cls", "vit_patch", "residual_chain"} <= set(study.arms)
         assert len(study.training_free) == 5
 

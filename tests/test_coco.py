@@ -78,8 +78,11 @@ def test_folds_cover_every_class_once(convention: str) -> None:
 
 def test_both_conventions_of_folds(folder: Path) -> None:
     prepare_coco20i(folder)
-    assert open_dataset("coco20i", folder).novel_classes(1) == tuple(range(2, 81, 4))
-    assert open_dataset("coco20i", folder, "blocks").novel_classes(1) == tuple(range(21, 41))
+    for fold in range(4):
+        assert open_dataset("coco20i", folder).novel_classes(fold) == tuple(range(fold + 1, 81, 4))
+        assert open_dataset("coco20i", folder, "blocks").novel_classes(fold) == tuple(
+            range(20 * fold + 1, 20 * fold + 21)
+        )
     with pytest.raises(UserError, match="'thirds': expected one of interleaved, blocks"):
         open_dataset("coco20i", folder, "thirds")
 

@@ -22,9 +22,9 @@ from asgnet.data import open_dataset
 from asgnet.data.transforms import fit_published, normalise, published_content_size, unfit_published
 from asgnet.data.tree import LISTS, write_list
 from asgnet.data.voc import CLASSES
+from asgnet.gallery import in_parts
 from asgnet.like_for_like import label_of
 from asgnet.metrics import intersection_union
-from asgnet.revisit import in_parts
 
 SIZE = 65
 
@@ -103,6 +103,8 @@ def test_a_checkpoint_is_converted_and_tested_like_for_like(imported, checkpoint
     study = json.loads(json.dumps({"size": SIZE, "dataset": "pascal5i", "root": str(load_study(params).data.root)}))
     again = write_params(params.parent, data=study, test={"like_for_like": True})
     tested = run(capsys, "evaluate", out, "--params", again, "--episodes", "5")
+    flagged = write_params(params.parent, data=study)
+    assert run(capsys, "evaluate", out, "--params", flagged, "--like-for-like", "--episodes", "5") == tested
     assert {key: tested[key] for key in ("miou", "fb_iou", "iou", "protocol")} == {
         key: metrics[key] for key in ("miou", "fb_iou", "iou", "protocol")
     }
@@ -191,6 +193,10 @@ def test_the_label_says_in_what_it_is_not_like(params):
     study = load_study(params)
     coco = dataclasses.replace(study.data, dataset="coco20i", size=641)
     assert label_of(dataclasses.replace(study, data=coco), 20_001, {}) == "like for like"
+    ours = {"novel_pixels": "background", "selection": "val"}
+    assert label_of(dataclasses.replace(study, data=coco), 20_001, {}, ours) == (
+        "like for like, except: selection val instead of novel"
+    )
     blocks = dataclasses.replace(coco, folds_of="blocks")
     label = label_of(dataclasses.replace(study, data=blocks), 20_001, {"bear": 1})
     assert label == "like for like, except: folds of blocks instead of interleaved ones; without bear (1 images)"

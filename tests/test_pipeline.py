@@ -43,7 +43,7 @@ def test_a_stage_depends_on_the_modules_it_imports(name):
 
 
 def test_the_pipelines_of_the_other_datasets_are_the_same_file():
-    for folder in ("coco20i", "demo", "voc_animals"):
+    for folder in ("check", "coco20i", "demo", "pascal5i", "voc_animals"):
         assert (ROOT / "pipelines" / folder / "dvc.yaml").resolve() == ROOT / "dvc.yaml"
         load_study(ROOT / "pipelines" / folder / "params.yaml")
 

@@ -16,8 +16,9 @@ from asgnet.data.episodes import draw_episodes, read_episodes, supports_of
 from asgnet.data.index import read_index
 from asgnet.errors import UserError
 from asgnet.evaluate import score_episodes
+from asgnet.gallery import in_parts
 from asgnet.layout import Layout
-from asgnet.metrics import intersection_union, miou
+from asgnet.metrics import COUNTS, intersection_union, miou
 from asgnet.source import OnlineSource
 from asgnet.stages.runs import build_model, load_run, open_source
 from asgnet.stages.test import run_test, run_training_free
@@ -66,10 +67,22 @@ def test_every_arm_trains_and_tests_with_its_own_weights(study, arm):
     tables = run_test(study, arm, 1, 0)
     assert set(tables) == {1, 2}
     assert (folder / "examples.npz").exists()
+    for name in ("train", "metrics_1shot", "metrics_2shot"):
+        result = json.loads((folder / f"{name}.json").read_text())
+        assert (result["novel_pixels"], result["selection"], result["label"]) == ("background", "val", "test")
     start = build_model(study, arm, 0, open_source(study)).trainable_state()
     moved = [name for name, value in trained.model.trainable_state().items() if not torch.equal(value, start[name])]
     weights = [name for name in start if name.endswith("weight")]
     assert set(weights) <= set(moved)
+
+
+def test_an_epoch_may_be_one_pass_over_the_training_images(study):
+    train = dataclasses.replace(study.train, epochs=1, steps_per_epoch=None, batch=32)
+    trained = run_training(dataclasses.replace(study, train=train), "baseline", 1, 0, lambda row: None)
+    index = read_index(Layout.of(study).index)
+    shown = index[(index["split"] == "train") & ~index["class"].between(6, 10)]["id"].nunique()
+    assert trained.steps == -(-shown // 32)
+    assert dataclasses.replace(train, steps_per_epoch=7).on(100).steps_per_epoch == 7
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(study):
@@ -123,9 +136,30 @@ def test_scores_from_the_gallery_are_those_of_single_episodes(study, monkeypatch
         assert np.abs(ours - counts.numpy()).max() <= 5
 
 
+def test_many_images_are_scored_part_by_part_to_the_same_numbers(study, monkeypatch):
+    monkeypatch.setattr("asgnet.gallery.autocast", lambda device: nullcontext())
+    source = open_source(study)
+    model = build_model(study, "baseline", 0, source).eval()
+    val, test = (read_episodes(Layout.of(study).episodes(1, name)) for name in ("val", "test"))
+    arm, seen = TrainingFree("cosine", features="vit"), []
+
+    def run(most):
+        for module in ("evaluate", "training_free"):
+            monkeypatch.setattr(f"asgnet.{module}.in_parts", lambda table, shots, _=None: in_parts(table, shots, most))
+        scored = score_episodes(model, source, test, 2, watch=lambda row, mask: seen.append(row))
+        return scored, score_training_free(arm, source, val, test, 2)
+
+    whole, parts = run(800), run(6)
+    assert seen == [*range(len(test))] * 2
+    for one, other in zip(whole, parts, strict=True):
+        pd.testing.assert_frame_equal(one[["episode", "supports"]], other[["episode", "supports"]])
+        assert np.abs(one[COUNTS] - other[COUNTS]).to_numpy().max() <= 5  # batches of another size round differently
+
+
 def test_all_foreground_is_the_share_of_the_object(study):
     run_training_free(study, "all_foreground", 1)
     folder = Layout.of(study).run("all_foreground", 1, 0)
+    assert json.loads((folder / "metrics_1shot.json").read_text())["novel_pixels"] is None
     table = pd.read_csv(folder / "episodes_1shot.csv")
     tree = open_source(study).tree
     for row in table.to_dict("records"):
@@ -187,7 +221,7 @@ def test_a_trained_run_is_evaluated_on_any_tree_of_the_layout(study, capsys, tmp
     common = (str(folder), "--episodes", "5", "--json")
     assert main(("evaluate", *common)) == 0
     metrics = json.loads(capsys.readouterr().out)
-    assert metrics["episodes"] == 5
+    assert (metrics["episodes"], metrics["novel_pixels"], metrics["selection"]) == (5, "background", "val")
     assert set(metrics["iou"]) == {"giraffe", "snake", "flowerpot", "teapot", "sailboat"}
     (tmp_path / "elsewhere").symlink_to((tmp_path / study.data.root).resolve())
     assert main(("evaluate", *common, "--data-root", str(tmp_path / "elsewhere"))) == 0

@@ -318,6 +318,7 @@ def test_each_worker_has_cores_and_a_gpu_of_its_own(tmp_path, monkeypatch):
         given.append((command.cores, variables["OMP_NUM_THREADS"], variables["CUDA_VISIBLE_DEVICES"]))
     assert given == [((0, 1), "2", "4"), ((2, 3), "2", "5"), ((0, 1, 2, 3, 6), "5", "4,5")]
     assert pool.room(3, 1) == (0, 0)
+    assert pools.Local(tmp_path, None).workers == 2  # one for each GPU
     with pytest.raises(UserError, match="expected 1 to 5"):
         pools.Local(tmp_path, 6)
 

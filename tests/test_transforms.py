@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asgnet.data.transforms import MEAN_COLOUR, augment, content_size, fit, normalise, unfit
@@ -36,6 +36,28 @@ def test_unfit_undoes_fit(height: int, width: int, size: int, data: st.DataObjec
     # A pixel of the coarser of the two grids, in original pixels.
     tolerance = max(1.0, max(height, width) / size)
     assert np.abs(edges(restored[0].numpy() > 0.5) - [top, bottom, left, right]).max() <= tolerance
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 90), width=st.integers(1, 90), size=st.sampled_from([41, 65, 129]), data=st.data())
+def test_where_fitting_enlarges_rectangles_come_back_to_the_pixel(
+    height: int, width: int, size: int, data: st.DataObject
+) -> None:
+    """An original pixel is at least one pixel of the square. From a factor of 1.5 on every pixel comes back; below it a
+    rectangle may lose the pixels at its corners to the bilinear slopes of both directions, but no edge moves."""
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    bottom, right = data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width))
+    image, mask = rectangle(height, width, (top, bottom, left, right))
+    _, fitted = fit(image, mask, size)
+    h, w = content_size(height, width, size)
+    assume(h >= height and w >= width)
+    restored = (unfit(torch.from_numpy(fitted == 1).float()[None], height, width)[0] > 0.5).numpy()
+    if min(h / height, w / width) >= 1.5 or (h, w) == (height, width):
+        np.testing.assert_array_equal(restored, mask)
+    elif min(bottom - top, right - left) > 1:
+        assert edges(restored).tolist() == [top, bottom, left, right]
+        different = np.argwhere(restored != mask).tolist()
+        assert all(p in [[r, c] for r in (top, bottom - 1) for c in (left, right - 1)] for p in different)
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,8 +10,10 @@ import torchvision.datasets.utils
 import torchvision.datasets.voc
 from PIL import Image
 from scipy.io import savemat
+from tiny import ROOT
 from voc_tree import add_image, box_mask
 
+from asgnet.config import load_study
 from asgnet.data import open_dataset
 from asgnet.data.episodes import base_images, fold_episodes, used_supports
 from asgnet.data.index import build_index, novel_classes
@@ -61,6 +63,13 @@ def test_prepare_takes_vocs_masks_first_and_converts_the_rest(tmp_path: Path) ->
         assert image.mode == "P"
         colours = image.getpalette()
     assert colours[: 3 * 21] == voc_palette()[: 3 * 21]
+
+
+def test_sbd_is_found_beside_the_tree_that_a_link_leads_to(tmp_path: Path) -> None:
+    raw_voc(tmp_path / "data")
+    (tmp_path / "VOCdevkit").symlink_to(tmp_path / "data" / "VOCdevkit")
+    prepare_pascal5i(tmp_path / "VOCdevkit")
+    assert open_dataset("pascal5i", tmp_path / "VOCdevkit").ids("train") == ["own", "bare"]
 
 
 def test_prepare_goes_on_and_leaves_finished_work_alone(tmp_path: Path) -> None:
@@ -120,6 +129,21 @@ def test_download_without_a_network(tmp_path: Path) -> None:
     (tmp_path / "sbd").rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match=r"cannot download SBD .* place the SBD folder"):
         prepare_pascal5i(tmp_path, download=True)
+
+
+@pytest.mark.parametrize("name", ["pascal5i", "check"])
+def test_the_pipeline_is_the_published_protocol(name: str) -> None:
+    study = load_study(ROOT / "pipelines" / name / "params.yaml")
+    assert (study.data.dataset, study.data.size, study.features.mode) == ("pascal5i", 473, "online")
+    assert (study.model.backbone, study.model.width, study.model.vit_width) == ("resnet50", 256, 512)
+    assert (study.train.batch, study.train.lr, study.train.shots, study.test.shots) == (4, 0.025, 1, (1, 5))
+    assert set(study.arms) == {"baseline", "vit_cls", "vit_patch", "residual_chain"}
+    steps = study.train.epochs * study.train.on(5953).steps_per_epoch
+    if name == "check":
+        assert (steps, study.episodes.test, study.features.pretrained) == (20, 20, False)
+        assert "random weights" in study.label
+    else:
+        assert (steps, study.data.min_pixels, study.folds) == (200 * 1489, 2 * 32 * 32, (0, 1, 2, 3))
 
 
 def test_the_animal_part_of_voc_2012() -> None:

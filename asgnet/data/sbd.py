@@ -9,8 +9,9 @@ from asgnet.errors import UserError
 
 
 def find_sbd(voc: Path) -> Path | None:
-    """The SBD folder (the one that holds cls/) beside VOC2012 or beside its VOCdevkit; None where there is none."""
-    for parent in (voc.absolute().parent, voc.absolute().parent.parent):
+    """The SBD folder (the one that holds cls/) beside VOC2012 or beside its VOCdevkit, which may be links to where it
+    lies; None where there is none."""
+    for parent in (*voc.absolute().parents[:2], *voc.resolve().parents[:2]):
         for name in ("sbd", "benchmark_RELEASE/dataset"):
             if (parent / name / "cls").is_dir():
                 return parent / name

@@ -9,13 +9,13 @@ from asgnet.config import Study
 from asgnet.data.episodes import pairs_of, read_episodes
 from asgnet.errors import UserError
 from asgnet.files import atomic_path
-from asgnet.gallery import build_maps, chunks
+from asgnet.gallery import build_maps, chunks, in_parts
 from asgnet.layout import Layout
 from asgnet.model import ASGNet
 from asgnet.provenance import record, write_receipt
 from asgnet.quality import apart, quality
 from asgnet.source import Source
-from asgnet.stages.runs import load_run, open_source
+from asgnet.stages.runs import load_run, open_source, refuse_like_for_like
 
 COMPARED = ("sgc", "soft_kmeans", "kmeans", "em", "slic")  # at the same seed cells, so at the same count
 QUALITY = ["method", "image", "class", "superpixels", "asa", "ue", "ari", "apart"]
@@ -26,6 +26,7 @@ def run_ablation(study: Study, arm: str, fold: int, seed: int) -> None:
     quality.csv (a header alone where the dataset knows no parts)."""
     if arm not in study.ablation.arms:
         raise UserError(f"arm {arm} is not in params.yaml: ablation.arms {list(study.ablation.arms)}; add it there")
+    refuse_like_for_like(study)
     layout = Layout.of(study)
     folder = layout.run(arm, fold, seed)
     with record(folder, "ablate"):
@@ -34,7 +35,10 @@ def run_ablation(study: Study, arm: str, fold: int, seed: int) -> None:
         parts = source.tree.parts(episodes["query"].iloc[0]) is not None
         rows = variations(study.ablation, model.config, parts, first=arm == study.ablation.arms[0])
         tables = {
-            "variations": score_variations(model, source, episodes, rows, study.test.batch),
+            "variations": pd.concat(
+                score_variations(model, source, part, rows, study.test.batch)
+                for part in in_parts(episodes, max(row.shots for row in rows))
+            ),
             "quality": superpixel_quality(model, source, episodes) if parts else pd.DataFrame(columns=QUALITY),
         }
     for name, table in tables.items():

@@ -23,4 +23,4 @@ def collect(study: Study) -> None:
     for name, table in tables.items():
         with atomic_path(results / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
-    write_table(main_table(runs), results / "main_table")
+    write_table(main_table(runs), results / "main_table", study.label)

@@ -10,6 +10,7 @@ from asgnet.checkpoint import load_head
 from asgnet.config import ModelConfig, Study
 from asgnet.data import open_dataset
 from asgnet.device import compile_layers, fast_dtype, pick_device
+from asgnet.errors import UserError
 from asgnet.layout import Layout
 from asgnet.model import ASGNet
 from asgnet.source import OnlineSource, Source, StoredSource
@@ -23,6 +24,15 @@ def open_source(study: Study) -> Source:
     if study.features.mode == "online":
         return OnlineSource(study, tree)
     return StoredSource(study, Store(Layout.of(study).features), tree)
+
+
+def refuse_like_for_like(study: Study) -> None:
+    """Raise UserError where the study asks for the published scoring, which the frozen episodes of a stage are not."""
+    if study.test.like_for_like:
+        raise UserError(
+            "params.yaml: test.like_for_like is true, but the pipeline's stages test on frozen episodes that all arms "
+            "share: set it to false, and score a trained run with `asgnet evaluate RUN_DIR --like-for-like`"
+        )
 
 
 def build_model(study: Study, arm: str, seed: int, source: Source) -> ASGNet:

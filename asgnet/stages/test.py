@@ -14,7 +14,7 @@ from asgnet.layout import Layout
 from asgnet.metrics import COUNTS
 from asgnet.provenance import record, write_receipt
 from asgnet.report import run_metrics
-from asgnet.stages.runs import load_run, open_source
+from asgnet.stages.runs import load_run, open_source, refuse_like_for_like
 from asgnet.strict import unknown
 from asgnet.training_free import score_training_free
 
@@ -25,6 +25,7 @@ def run_test(study: Study, arm: str, fold: int, seed: int) -> dict[int, pd.DataF
     """Test one trained run at every number of shots; write metrics, per-episode tables and a few examples. Of several
     processes, all call this and the first one writes."""
     study.arm(arm), study.check_fold(fold)
+    refuse_like_for_like(study)
     layout = Layout.of(study)
     folder = layout.run(arm, fold, seed)
     with record(folder, "test"):
@@ -34,7 +35,8 @@ def run_test(study: Study, arm: str, fold: int, seed: int) -> dict[int, pd.DataF
         for shots in study.test.shots:
             tables[shots] = score_episodes(model, source, episodes, shots, study.test.batch, across=True)
             if rank() == 0:
-                write_scores(study, folder, tables[shots], shots, source.tree.classes, fold, seed)
+                named = study.train_of(arm).named
+                write_scores(study, folder, tables[shots], shots, source.tree.classes, fold, seed, named)
         if rank():
             return tables
         save_examples(folder / "examples.npz", model, source, tables[min(tables)], min(tables), study.test.examples)
@@ -47,23 +49,32 @@ def run_training_free(study: Study, arm: str, fold: int) -> None:
     if arm not in study.training_free:
         raise unknown("params.yaml: training-free arm", arm, study.training_free)
     study.check_fold(fold)
+    refuse_like_for_like(study)
     layout = Layout.of(study)
     folder, source = layout.run(arm, fold, 0), open_source(study)
     with record(folder, "test"):
         val, test = (read_episodes(layout.episodes(fold, name)) for name in ("val", "test"))
         for shots in study.test.shots:
             table = score_training_free(study.training_free[arm], source, val, test, shots)
-            write_scores(study, folder, table, shots, source.tree.classes, fold, 0)
+            write_scores(study, folder, table, shots, source.tree.classes, fold, 0, dict.fromkeys(study.train.named))
     write_receipt(_measured(folder), layout.receipt(arm, fold, 0))
 
 
 def write_scores(
-    study: Study, folder: Path, table: pd.DataFrame, shots: int, classes: tuple[str, ...], fold: int, seed: int
+    study: Study,
+    folder: Path,
+    table: pd.DataFrame,
+    shots: int,
+    classes: tuple[str, ...],
+    fold: int,
+    seed: int,
+    named: dict[str, str | None],
 ) -> None:
-    """episodes_<K>shot.csv and metrics_<K>shot.json of one run."""
+    """episodes_<K>shot.csv, and metrics_<K>shot.json with what is ``named`` of the training (None: it has none)."""
     with atomic_path(folder / f"episodes_{shots}shot.csv") as temporary:
         table[EPISODE_COLUMNS].to_csv(temporary, index=False)
-    write_json(folder / f"metrics_{shots}shot.json", run_metrics(table, classes, fold, seed, study.test.resamples))
+    metrics = run_metrics(table, classes, fold, seed, study.test.resamples)
+    write_json(folder / f"metrics_{shots}shot.json", metrics | named | study.labelled)
 
 
 def _measured(folder: Path) -> list[Path]:

@@ -39,7 +39,8 @@ def run_training(
         index = read_index(layout.index)
         if config.novel_pixels == "left_out":
             index = without_classes(index, novel)
-        images = base_images(index, source.tree, fold, config.shots, "train")
+        images = TrainingImages.of(base_images(index, source.tree, fold, config.shots, "train"))
+        config = config.on(len(images.by_image))
         params = {"arm": asdict(study.model_of(arm)), "train": asdict(config), "data": asdict(study.data)}
         params |= {"features": asdict(study.features), "fold": fold, "seed": seed}
         params |= {"compute": asdict(study.compute) | {"devices": processes(), "workers": None}}
@@ -47,8 +48,7 @@ def run_training(
         state = layout.resume / f"{arm}-{fold}-{seed}-{fingerprint(params, files=inputs)[:16]}.pt"
         void = novel if config.novel_pixels == "ignored" else ()
         trained = train(
-            model, source, TrainingImages.of(images), monitored, config, seed, state, report, void,
-            study.compute.workers,
+            model, source, images, monitored, config, seed, state, report, void, study.compute.workers
         )  # fmt: skip
         if rank():
             return trained
@@ -57,7 +57,9 @@ def run_training(
         save_head(folder, model.trainable_state(), model.config, list(model.sources))
         parameters = sum(p.numel() for p in model.trainable_parameters())
         facts = {"best_epoch": trained.best_epoch, "steps": trained.steps, "parameters": parameters}
-        write_json(folder / "train.json", {"arm": arm, "fold": fold, "seed": seed, **facts})
+        write_json(
+            folder / "train.json", {"arm": arm, "fold": fold, "seed": seed, **facts, **config.named, **study.labelled}
+        )
         state.unlink(missing_ok=True)
     return trained
 

@@ -41,14 +41,15 @@ class Pool(Protocol):
 
 
 class Local:
-    """This machine: ``workers`` cells at a time, each with CPU cores (and, where there are several GPUs, ``devices`` of
-    them) of its own; a stage without a matrix runs alone, on everything."""
+    """This machine: ``workers`` cells at a time (None: one for each ``devices`` GPUs, without GPUs one for each CPU
+    core), each with CPU cores (and, where there are several GPUs, ``devices`` of them) of its own; a stage without a
+    matrix runs alone, on everything."""
 
     poll = 0.1
 
     def __init__(self, folder: Path, workers: int | None, devices: int = 1) -> None:
         self.cores, self.gpus, self.devices = cores(), gpus(), devices
-        most = len(self.cores) if devices == 1 else max((len(self.gpus) or len(self.cores)) // devices, 1)
+        most = max((len(self.gpus) or len(self.cores)) // devices, 1)
         self.workers = min(most, len(self.cores)) if workers is None else workers
         if not 1 <= self.workers <= len(self.cores):
             raise UserError(f"--workers {workers}: expected 1 to {len(self.cores)}, the CPU cores it may use")
