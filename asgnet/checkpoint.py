@@ -36,6 +36,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
 def save_head(folder: Path | str, weights: dict[str, torch.Tensor], config: ModelConfig, sources: list[int]) -> None:
     """Write the trained weights (head, and residual projections where there are some) with a readable meta.json."""
     folder = Path(folder)
+    (folder / META).unlink(missing_ok=True)  # written last: an old one must not describe the new weights
     with atomic_path(folder / HEAD) as temporary:
         save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
     write_json(folder / META, {"model": asdict(config), "sources": sources})

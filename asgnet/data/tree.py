@@ -98,6 +98,10 @@ class Tree:
         path = self.root / HIDDEN
         return pd.read_csv(path, dtype={"id": str}) if path.exists() else None
 
+    def files(self, ids: Iterable[str]) -> list[Path]:
+        """The files of these ids: photographs and masks."""
+        return [path for i in ids for path in (self._image_path(i), self.root / MASKS / f"{i}.png")]
+
     def _image_path(self, image_id: str) -> Path:
         return self.root / IMAGES / f"{image_id}.jpg"
 
