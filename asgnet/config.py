@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from asgnet.errors import UserError
-from asgnet.strict import build, unknown
+from asgnet.strict import at_least, build, unknown
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class ModelConfig:
     published_seed_count: bool = False  # count given seeds by their non-zero coordinates (departure 9)
     batch_statistics: bool = False  # backbone BatchNorm in training mode (departure 2; online features only)
 
+    def __post_init__(self) -> None:
+        at_least(1, "model.", self, "width", "vit_width", "vit_size", "max_seeds")
+        at_least(0, "model.", self, "area_per_seed", "iterations_train", "iterations_eval", "spatial_weight")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"model.dropout: {self.dropout} is no share; expected 0 to less than 1")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -61,6 +67,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.size % 8 != 1:
             raise UserError(f"data.size: {self.size} is not 8 n + 1; try {self.size // 8 * 8 + 1}")
+        at_least(9, "data.", self, "size")
+        at_least(0, "data.", self, "seed", "min_pixels", "min_test_images")
+        if not 0 <= self.val_fraction < 1:
+            raise UserError(f"data.val_fraction: {self.val_fraction} is no share; expected 0 to less than 1")
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,9 @@ class EpisodesConfig:
     test: int = 1000
     monitored_images: int = 12  # per class, from which train, val and novel episodes are drawn
 
+    def __post_init__(self) -> None:
+        at_least(1, "episodes.", self, *(f.name for f in dataclasses.fields(self)))
+
 
 @dataclass(frozen=True)
 class FeaturesConfig:
@@ -85,6 +98,9 @@ class FeaturesConfig:
     weights: str = "initmodel"  # a folder that wins over packaged and downloaded weights
     pretrained: bool = True
     batch: int = 8
+
+    def __post_init__(self) -> None:
+        at_least(1, "features.", self, "views", "batch")
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,10 @@ class TrainConfig:
     # out (departure 8). The last two use novel-class masks in training.
     novel_pixels: Literal["background", "ignored", "left_out"] = "background"
 
+    def __post_init__(self) -> None:
+        at_least(1, "train.", self, "epochs", "steps_per_epoch", "batch", "shots")
+        at_least(0, "train.", self, "lr", "momentum", "weight_decay", "power")
+
 
 @dataclass(frozen=True)
 class TestConfig:
@@ -117,6 +137,11 @@ class TestConfig:
     # `asgnet evaluate` scores as the published code does (asgnet/like_for_like.py), as `asgnet import-reference` always
     # does. The pipeline's own stages do not: their episodes are frozen and shared by all arms.
     like_for_like: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(1, "test.", self, "shots", "batch", "resamples", "examples")
+        if not self.shots:
+            raise UserError("test.shots: the list is empty; expected numbers of supports such as [1, 5]")
 
 
 @dataclass(frozen=True)
@@ -192,6 +217,12 @@ class Study:
     label: str = ""  # stands on every figure and table, such as "demo"
     threads: int = 0  # CPU threads of a cell, 0 for all: sums over other numbers of threads differ in their last digits
 
+    def __post_init__(self) -> None:
+        at_least(0, "", self, "folds", "seeds", "threads")
+        for name in ("folds", "seeds", "arms"):
+            if not getattr(self, name):
+                raise UserError(f"{name}: there is none; expected at least one")
+
     @property
     def trained(self) -> dict[str, Arm]:
         """All rows that are trained: the arms and the groups beside them."""
@@ -230,7 +261,10 @@ def load_study(path: Path | str = "params.yaml") -> Study:
         raise UserError(f"{path}: no such file; run from the folder that holds params.yaml") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
-    study = build(Study, raw, Path(path).name)
+    try:
+        study = build(Study, raw, Path(path).name)
+    except UserError as error:
+        raise UserError(str(error) if Path(path).name in str(error) else f"{path}: {error}") from None
     for name in study.trained:
         study.model_of(name), study.train_of(name)
     for name in study.ablation.arms:

@@ -8,7 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from io import StringIO
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from asgnet.errors import UserError
 
@@ -55,6 +59,15 @@ def write_json(path: Path | str, data: object) -> None:
     """Write ``data`` as readable JSON, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def read_csv(path: Path | str, **options: Any) -> pd.DataFrame:
+    """``pandas.read_csv`` of a file that ends with its last line. Raises ValueError where it is cut off or no CSV,
+    OSError where it cannot be read."""
+    text = Path(path).read_text(encoding="utf-8")
+    if not text.endswith("\n"):
+        raise ValueError(f"{path} is cut off")
+    return pd.read_csv(StringIO(text), **options)
 
 
 @contextmanager

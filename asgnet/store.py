@@ -32,7 +32,7 @@ from asgnet.files import alone, write_json
 from asgnet.progress import track
 from asgnet.rng import generator
 
-ARRAYS = ("image", "mask", "cnn", "vit")
+ARRAYS = {"image": (4, "uint8"), "mask": (3, "uint8"), "cnn": (4, "float16"), "vit": (3, "float16")}
 
 
 class Store:
@@ -47,10 +47,10 @@ class Store:
             self.meta = json.loads((self.folder / "meta.json").read_text())
             self.views = pd.read_csv(self.folder / "views.csv", dtype={"id": str}, keep_default_na=False)
             self.image, self.mask, self.cnn, self.vit = open_arrays(self.folder, self.meta["rows"]).values()
+            self._row = {(i, v): r for r, i, v in self.views[["row", "id", "view"]].itertuples(index=False)}
         except (OSError, ValueError, KeyError, TypeError) as error:
             found = "no finished feature store" if isinstance(error, FileNotFoundError) else "a damaged feature store"
             raise UserError(f"{folder}: {found}; make it with `asgnet features`") from None
-        self._row = {(i, v): r for r, i, v in self.views[["row", "id", "view"]].itertuples(index=False)}
 
     @property
     def sources(self) -> tuple[int, ...]:
@@ -58,8 +58,12 @@ class Store:
         return tuple(self.meta["sources"])
 
     def rows(self, ids: list[str], views: list[int] | None = None) -> np.ndarray:
-        """Rows of image ids in the given views (the plain ones by default)."""
-        return np.array([self._row[key] for key in zip(ids, views or [0] * len(ids), strict=True)])
+        """Rows of image ids in the given views (the plain ones by default). Raises UserError for one that it lacks."""
+        keys = list(zip(ids, views or [0] * len(ids), strict=True))
+        if missing := [key for key in keys if key not in self._row]:
+            image_id, view = missing[0]
+            raise UserError(f"{self.folder}: no view {view} of image {image_id!r}; run `asgnet features`")
+        return np.array([self._row[key] for key in keys])
 
     def features(self, rows: np.ndarray, vit: bool = True) -> Features:
         """Frozen features of the rows: cnn (n, C, h, w) in channels-last memory, vit (n, 1 + T, D); float16."""
@@ -187,17 +191,17 @@ def _rows_done(done_file: Path, rows: int, key: str) -> int:
 
 
 def open_arrays(folder: Path, rows: int, mode: str = "r") -> dict[str, np.ndarray]:
-    """The arrays of a store, memory-mapped. Raises OSError or ValueError where one is missing, cut off or not of that
-    many rows."""
+    """The arrays of a store, memory-mapped. Raises OSError or ValueError where one is missing, cut off or of another
+    shape or type than such a store of that many rows has."""
     arrays = {}
-    for name in ARRAYS:
+    for name, (axes, kind) in ARRAYS.items():
         path = folder / f"{name}.npy"
         try:
             arrays[name] = np.load(path, mmap_mode="r")  # first: writable ones would be filled up with zeros
         except EOFError:
             raise ValueError(f"{path} is empty") from None
-        if len(arrays[name]) != rows:
-            raise ValueError(f"{path} has {len(arrays[name])} rows, not {rows}")
+        if (arrays[name].ndim, arrays[name].dtype, arrays[name].shape[:1]) != (axes, kind, (rows,)):
+            raise ValueError(f"{path} has shape {arrays[name].shape}")
     return arrays if mode == "r" else {name: np.load(folder / f"{name}.npy", mmap_mode=mode) for name in arrays}
 
 
