@@ -120,7 +120,8 @@ stages:
     matrix: {arm: [a, b]}
     cmd: mkdir -p out && echo ${item.arm} > out/${item.arm}.txt && sleep 0.2 && cat data.txt >> out/${item.arm}.txt
     deps: [data.txt]
-    outs: [out/${item.arm}.txt: {cache: false}]
+    outs:
+      - out/${item.arm}.txt: {cache: false}
   last: {cmd: cat out/* > summary.txt, deps: [out/a.txt, out/b.txt], outs: [summary.txt]}
 """
 
