@@ -33,8 +33,7 @@ class Run:
 
     def history(self) -> pd.DataFrame:
         """One row an epoch: epoch, lr, loss, and loss and mIoU (per cent) on train, val and novel episodes."""
-        losses = [f"{name}_{what}" for name in ("train", "val", "novel") for what in ("loss", "miou")]
-        return self._table("history.csv", ["epoch", "lr", "loss", *losses])
+        return self._table("history.csv", ["epoch", "val_miou", "novel_miou"])
 
     def training(self) -> dict:
         """What the training stage recorded: best_epoch, steps, parameters."""
