@@ -36,6 +36,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
 def save_head(folder: Path | str, weights: dict[str, torch.Tensor], config: ModelConfig, sources: list[int]) -> None:
     """Write the trained weights (head, and residual projections where there are some) with a readable meta.json."""
     folder = Path(folder)
+    (folder / META).unlink(missing_ok=True)  # written last: an old one must not describe the new weights
     with atomic_path(folder / HEAD) as temporary:
         save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
     write_json(folder / META, {"model": asdict(config), "sources": sources})
@@ -49,9 +50,13 @@ def load_head(folder: Path | str) -> tuple[dict[str, torch.Tensor], ModelConfig,
     folder = Path(folder)
     try:
         meta = json.loads((folder / META).read_text())
-        weights = load_file(folder / HEAD)
-        return weights, build(ModelConfig, meta["model"], str(folder / META)), tuple(meta["sources"])
+        weights, sources = load_file(folder / HEAD), tuple(meta["sources"])
+        config = build(ModelConfig, meta["model"], str(folder / META))
     except FileNotFoundError as error:
         raise UserError(f"{error.filename or folder / HEAD}: no such file; train the run first") from None
-    except (ValueError, KeyError, safetensors.SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise UserError(f"{folder}: not readable as trained weights ({error}); train the run again") from None
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise UserError(f"{folder / HEAD}: {name} is not finite; lower train.lr and train the run again")
+    return weights, config, sources

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from asgnet.errors import UserError
 
@@ -23,14 +23,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"asgnet: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except OSError as error:  # a folder that may not be written, a full disk
+        place = error.filename2 or error.filename or "a file"
+        print(f"asgnet: {place}: {error.strerror or error}; see to that and run again", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("asgnet: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"asgnet: {message}; see `{self.prog} --help`\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The subcommands. Each imports what it needs when it runs, so that --help is instant."""
-    top = argparse.ArgumentParser(prog="asgnet", description="ASGNet few-shot segmentation: the stages of the study.")
+    top = _Parser(prog="asgnet", description="ASGNet few-shot segmentation: the stages of the study.")
     stages = top.add_subparsers(required=True, metavar="COMMAND")
 
     def stage(name: str, run: Callable, about: str, *needs: str) -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from asgnet.errors import UserError
-from asgnet.strict import build, unknown
+from asgnet.strict import at_least, build, unknown
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class ModelConfig:
     published_seed_count: bool = False  # count given seeds by their non-zero coordinates (departure 9)
     batch_statistics: bool = False  # backbone BatchNorm in training mode (departure 2; online features only)
 
+    def __post_init__(self) -> None:
+        at_least(1, "model.", self, "width", "vit_width", "vit_size", "max_seeds")
+        at_least(0, "model.", self, "area_per_seed", "iterations_train", "iterations_eval", "spatial_weight")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"model.dropout: {self.dropout} is no share; expected 0 to less than 1")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -61,6 +67,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.size % 8 != 1:
             raise UserError(f"data.size: {self.size} is not 8 n + 1; try {self.size // 8 * 8 + 1}")
+        at_least(9, "data.", self, "size")
+        at_least(0, "data.", self, "seed", "min_pixels", "min_test_images")
+        if not 0 <= self.val_fraction < 1:
+            raise UserError(f"data.val_fraction: {self.val_fraction} is no share; expected 0 to less than 1")
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,9 @@ class EpisodesConfig:
     test: int = 1000
     monitored_images: int = 12  # per class, from which train, val and novel episodes are drawn
 
+    def __post_init__(self) -> None:
+        at_least(1, "episodes.", self, *(f.name for f in dataclasses.fields(self)))
+
 
 @dataclass(frozen=True)
 class FeaturesConfig:
@@ -85,6 +98,9 @@ class FeaturesConfig:
     weights: str = "initmodel"  # a folder that wins over packaged and downloaded weights
     pretrained: bool = True
     batch: int = 8
+
+    def __post_init__(self) -> None:
+        at_least(1, "features.", self, "views", "batch")
 
 
 @dataclass(frozen=True)
@@ -104,6 +120,10 @@ class TrainConfig:
     # Novel-class pixels in training queries: taught as background (the published way), ignored, or their images left
     # out (departure 8). The last two use novel-class masks in training.
     novel_pixels: Literal["background", "ignored", "left_out"] = "background"
+
+    def __post_init__(self) -> None:
+        at_least(1, "train.", self, "epochs", "steps_per_epoch", "batch", "shots")
+        at_least(0, "train.", self, "lr", "momentum", "weight_decay", "power")
 
     @property
     def named(self) -> dict[str, str]:
@@ -127,6 +147,11 @@ class TestConfig:
     # does. The pipeline's own stages refuse it: their episodes are frozen and shared by all arms.
     like_for_like: bool = False
 
+    def __post_init__(self) -> None:
+        at_least(1, "test.", self, "shots", "batch", "resamples", "examples")
+        if not self.shots:
+            raise UserError("test.shots: the list is empty; expected numbers of supports such as [1, 5]")
+
 
 @dataclass(frozen=True)
 class ComputeConfig:
@@ -142,9 +167,8 @@ class ComputeConfig:
     workers: int = 0  # processes that make training views ahead, of each device; online features only: stored ones are
 
     def __post_init__(self) -> None:
-        for name, least in (("threads", 0), ("devices", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"compute.{name}: {getattr(self, name)}; expected {least} or more")
+        at_least(0, "compute.", self, "threads", "workers")
+        at_least(1, "compute.", self, "devices")
 
 
 @dataclass(frozen=True)
@@ -225,6 +249,12 @@ class Study:
         """What every result of the study says: its label, where it has one."""
         return {"label": self.label} if self.label else {}
 
+    def __post_init__(self) -> None:
+        at_least(0, "", self, "folds", "seeds")
+        for name in ("folds", "seeds", "arms"):
+            if not getattr(self, name):
+                raise UserError(f"{name}: there is none; expected at least one")
+
     @property
     def trained(self) -> dict[str, Arm]:
         """All rows that are trained: the arms and the groups beside them."""
@@ -263,7 +293,10 @@ def load_study(path: Path | str = "params.yaml") -> Study:
         raise UserError(f"{path}: no such file; run from the folder that holds params.yaml") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
-    study = build(Study, raw, Path(path).name)
+    try:
+        study = build(Study, raw, Path(path).name)
+    except UserError as error:
+        raise UserError(str(error) if Path(path).name in str(error) else f"{path}: {error}") from None
     for name in study.trained:
         study.model_of(name), study.train_of(name)
     for name in study.ablation.arms:

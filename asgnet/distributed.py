@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from asgnet.errors import UserError
+from asgnet.files import alone
 
 T = TypeVar("T")
 LAUNCHED = "ASGNET_LAUNCHED"  # set for processes that must not outlive the one that started them
@@ -85,6 +87,11 @@ def _end_with_stdin() -> None:
     """End this process when the one at the other end of its stdin does, even by SIGKILL."""
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)
+
+
+def alone_first(folder: Path) -> AbstractContextManager[None]:
+    """`asgnet.files.alone` in the first process, which writes for all; nothing in the others."""
+    return nullcontext() if rank() else alone(folder)
 
 
 def share(items: Sequence[T], what: str) -> Sequence[T]:

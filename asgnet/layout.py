@@ -56,7 +56,6 @@ class Layout:
         folder = self.dataset if kind == "test" else f"{self.dataset}-{kind}"
         return Path("receipts") / folder / f"{arm}-fold{fold}-seed{seed}.json"
 
-    @property
-    def resume(self) -> Path:
-        """State of unfinished runs. Outside of every stage's outputs, which DVC deletes before a stage runs."""
-        return Path(".resume") / self.dataset
+    def resume(self, arm: str, fold: int, seed: int) -> Path:
+        """State of one unfinished run. Outside of every stage's outputs, which DVC deletes before a stage runs."""
+        return Path(".resume") / self.dataset / arm / f"fold{fold}" / f"seed{seed}"

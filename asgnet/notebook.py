@@ -5,6 +5,8 @@ from typing import Any
 
 import papermill
 import yaml
+from jupyter_client.kernelspec import NoSuchKernel
+from nbformat import ValidationError
 from papermill.exceptions import PapermillExecutionError
 
 from asgnet.errors import UserError
@@ -18,7 +20,12 @@ def run_notebook(source: Path, output: Path, settings: list[str]) -> None:
     Raises UserError for a missing notebook, an unknown or malformed setting, and a UserError raised in a cell."""
     if not source.is_file():
         raise UserError(f"{source}: no such notebook; expected one of notebooks/*.ipynb")
-    known = papermill.inspect_notebook(str(source))
+    if output.is_dir():
+        raise UserError(f"{output}: is a folder; name the notebook to write, such as {output / source.name}")
+    try:
+        known = papermill.inspect_notebook(str(source))
+    except (ValueError, TypeError, AttributeError, KeyError, ValidationError):
+        raise UserError(f"{source}: damaged, or no notebook; get the file again") from None
     parameters: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -26,13 +33,21 @@ def run_notebook(source: Path, output: Path, settings: list[str]) -> None:
             raise UserError(f"{source.name}: setting {setting!r} is not of the form name=value")
         if name not in known:
             raise unknown(f"{source.name}: parameter", name, known)
-        parameters[name] = yaml.safe_load(value)
+        try:
+            parameters[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"{source.name}: {name}: {value!r} is not a value; quote it as in YAML") from None
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
             str(source), str(output), parameters, kernel_name="python3", progress_bar=False, log_output=False,
             stdout_file=_Printer(), stderr_file=None,
         )  # fmt: skip
+    except NoSuchKernel as error:
+        raise UserError(
+            f"{source.name}: Jupyter has no kernel {error.name!r}; install it with `python -m ipykernel install "
+            "--sys-prefix`"
+        ) from None
     except PapermillExecutionError as error:
         if error.ename == "UserError":
             raise UserError(error.evalue) from None

@@ -29,7 +29,10 @@ def record(folder: Path, stage: str) -> Iterator[None]:
     if rank():  # the first process tells
         return
     path = folder / "run.json"
-    runs = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        runs = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):  # none yet, or damaged
+        runs = {}
     runs[stage] = {
         "revision": revision(),
         "seconds": round(time.perf_counter() - start, 1),

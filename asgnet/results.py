@@ -9,8 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from asgnet.errors import UserError
+from asgnet.files import read_csv
 from asgnet.intervals import Blocks
+from asgnet.metrics import COUNTS
 
+RUN_FOLDER = re.compile(r"fold(\d+)/seed(\d+)")
+TYPES = {"query": str, "supports": str} | dict.fromkeys(("epoch", "episode", "class", *COUNTS), int)
 TEST_FILE = re.compile(r"episodes_(\d+)shot\.csv")
 
 
@@ -29,11 +33,15 @@ class Run:
 
     def history(self) -> pd.DataFrame:
         """One row an epoch: epoch, lr, loss, and loss and mIoU (per cent) on train, val and novel episodes."""
-        return pd.read_csv(self.folder / "history.csv")
+        return self._table("history.csv", ["epoch", "val_miou", "novel_miou"])
 
     def training(self) -> dict:
         """What the training stage recorded: best_epoch, steps, parameters."""
-        return json.loads((self.folder / "train.json").read_text())
+        path = self.folder / "train.json"
+        try:
+            return dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            raise UserError(f"{path}: missing or damaged; train the run again") from None
 
     def shots(self) -> list[int]:
         """The numbers of shots this run was tested with."""
@@ -41,7 +49,16 @@ class Run:
 
     def episodes(self, shots: int) -> pd.DataFrame:
         """One row a test episode: class, query, supports and the counts of ``metrics.COUNTS``."""
-        return pd.read_csv(self.folder / f"episodes_{shots}shot.csv", dtype={"query": str, "supports": str})
+        return self._table(f"episodes_{shots}shot.csv", ["episode", "class", "query", "supports", *COUNTS])
+
+    def _table(self, name: str, columns: list[str]) -> pd.DataFrame:
+        path = self.folder / name
+        try:
+            table = read_csv(path, dtype=TYPES)
+            return table.astype({name: TYPES.get(name, float) for name in columns})
+        except (OSError, ValueError, KeyError):
+            wanted = f"expected a whole CSV with columns {', '.join(columns)}"
+            raise UserError(f"{path}: damaged; {wanted}; train and test the run again") from None
 
 
 def find_runs(results: Path | str, arms: Sequence[str] | None = None) -> list[Run]:
@@ -50,8 +67,8 @@ def find_runs(results: Path | str, arms: Sequence[str] | None = None) -> list[Ru
     ``arms`` picks arms and gives their order (default: all, by name). Raises UserError where an arm has no run."""
     runs = []
     for folder in Path(results).glob("*/fold*/seed*"):
-        fold, seed = re.fullmatch(r"fold(\d+)/seed(\d+)", folder.relative_to(folder.parents[1]).as_posix()).groups()
-        runs.append(Run(folder.parents[1].name, int(fold), int(seed), folder))
+        if named := RUN_FOLDER.fullmatch(folder.relative_to(folder.parents[1]).as_posix()):
+            runs.append(Run(folder.parents[1].name, int(named[1]), int(named[2]), folder))
     found = {run.arm for run in runs}
     order = sorted(found) if arms is None else list(arms)
     missing = [arm for arm in order if arm not in found]

@@ -55,22 +55,27 @@ def evaluate_run(
     """
     try:
         trained = json.loads((run_dir / "train.json").read_text())
-    except (OSError, ValueError):
+        arm, its_fold, seed = trained["arm"], trained["fold"], trained["seed"]
+    except OSError:
         raise UserError(f"{run_dir}: holds no train.json; expected the folder of a trained run") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{run_dir}/train.json: not what a training run writes; train the run again") from None
     data = dataclasses.replace(study.data, root=str(data_root or study.data.root))
     study = dataclasses.replace(study, data=data)
-    trial = prepare(study, trained["fold"] if fold is None else fold, shots, episodes)
+    trial = prepare(study, its_fold if fold is None else fold, shots, episodes)
     imported = (run_dir / ENCODER).is_file()
     network = made_fast(study, load_converted(run_dir)) if imported else load_run(trial.study, run_dir)
     named = {name: trained.get(name) for name in PUBLISHED_TRAINING}  # runs of before these were kept have none
-    _, metrics = score_trial(trial, network, trained["seed"], named)
-    return metrics | {"arm": trained["arm"]}
+    _, metrics = score_trial(trial, network, seed, named)
+    return metrics | {"arm": arm}
 
 
 def prepare(study: Study, fold: int, shots: int, episodes: int | None) -> Trial:
     """Draw ``episodes`` (default: the study's or the published number) of the novel classes of ``fold``."""
     if shots < 1:
         raise UserError(f"--shots {shots}: expected 1 or more")
+    if episodes is not None and episodes < 1:
+        raise UserError(f"--episodes {episodes}: expected 1 or more")
     if study.test.like_for_like:
         count, study = protocol_of(study.data.dataset).episodes, as_published(study, shots)
     else:

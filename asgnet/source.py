@@ -16,6 +16,7 @@ from asgnet.config import Study
 from asgnet.data.transforms import normalise
 from asgnet.data.tree import Tree
 from asgnet.device import fast_dtype, pick_device
+from asgnet.errors import UserError
 from asgnet.model import ASGNet
 from asgnet.store import Extractor, Store, class_target, make_view
 
@@ -46,6 +47,11 @@ class StoredSource(_Originals):
     makes_views = False  # they lie in the store: reading a row takes less than getting it from another process
 
     def __init__(self, study: Study, store: Store, tree: Tree, device: torch.device | None = None) -> None:
+        made = store.meta["model"] | {"size": store.image.shape[1]}
+        asked = {"backbone": study.model.backbone, "vit_size": study.model.vit_size, "vit_model": study.model.vit_model}
+        for name, value in (asked | {"size": study.data.size}).items():
+            if made[name] != value:
+                raise UserError(f"{store.folder}: made with {name} {made[name]}, not {value}; run `asgnet features`")
         self.store, self.tree, self.size = store, tree, study.data.size
         self.views, self.sources = study.features.views, store.sources
         self.device = device or pick_device()

@@ -24,35 +24,33 @@ from asgnet.backbones import build_encoder, build_vit
 from asgnet.backbones.encoder import Features
 from asgnet.backbones.inference import for_inference
 from asgnet.config import Study
-from asgnet.data import open_dataset
 from asgnet.data.transforms import augment, fit, normalise
 from asgnet.data.tree import Tree
 from asgnet.device import autocast, fast_dtype, pick_device
 from asgnet.errors import UserError
-from asgnet.files import write_json
+from asgnet.files import alone, write_json
 from asgnet.progress import track
 from asgnet.rng import generator
 
-ARRAYS = ("image", "mask", "cnn", "vit")
+ARRAYS = {"image": (4, "uint8"), "mask": (3, "uint8"), "cnn": (4, "float16"), "vit": (3, "float16")}
 
 
 class Store:
     """A finished feature store, opened for reading. Rows are views.
 
-    Raises UserError where the folder holds no finished store.
+    Raises UserError where the folder holds no finished store, or one with a damaged file.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         try:
             self.meta = json.loads((self.folder / "meta.json").read_text())
-        except (OSError, ValueError):
-            raise UserError(f"{folder}: no finished feature store; make it with `asgnet features`") from None
-        self.views = pd.read_csv(self.folder / "views.csv", dtype={"id": str}, keep_default_na=False)
-        self.image, self.mask, self.cnn, self.vit = (
-            np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS
-        )
-        self._row = {(i, v): r for r, i, v in self.views[["row", "id", "view"]].itertuples(index=False)}
+            self.views = pd.read_csv(self.folder / "views.csv", dtype={"id": str}, keep_default_na=False)
+            self.image, self.mask, self.cnn, self.vit = open_arrays(self.folder, self.meta["rows"]).values()
+            self._row = {(i, v): r for r, i, v in self.views[["row", "id", "view"]].itertuples(index=False)}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            found = "no finished feature store" if isinstance(error, FileNotFoundError) else "a damaged feature store"
+            raise UserError(f"{folder}: {found}; make it with `asgnet features`") from None
 
     @property
     def sources(self) -> tuple[int, ...]:
@@ -60,8 +58,12 @@ class Store:
         return tuple(self.meta["sources"])
 
     def rows(self, ids: list[str], views: list[int] | None = None) -> np.ndarray:
-        """Rows of image ids in the given views (the plain ones by default)."""
-        return np.array([self._row[key] for key in zip(ids, views or [0] * len(ids), strict=True)])
+        """Rows of image ids in the given views (the plain ones by default). Raises UserError for one that it lacks."""
+        keys = list(zip(ids, views or [0] * len(ids), strict=True))
+        if missing := [key for key in keys if key not in self._row]:
+            image_id, view = missing[0]
+            raise UserError(f"{self.folder}: no view {view} of image {image_id!r}; run `asgnet features`")
+        return np.array([self._row[key] for key in keys])
 
     def features(self, rows: np.ndarray, vit: bool = True) -> Features:
         """Frozen features of the rows: cnn (n, C, h, w) in channels-last memory, vit (n, 1 + T, D); float16."""
@@ -97,6 +99,10 @@ class Extractor:
             features = Features(cnn=self.encoder(images).cnn, vit=self.vit(images))
         return Features(cnn=features.cnn.half().cpu(), vit=features.vit.half().cpu())
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The weights of both networks by name."""
+        return {f"{part}.{k}": v for part in ("encoder", "vit") for k, v in getattr(self, part).state_dict().items()}
+
 
 def class_target(masks: np.ndarray, classes: np.ndarray, void: Sequence[int] = ()) -> np.ndarray:
     """Class-id masks (n, H, W) -> the binary targets of one class each: 1 the class, 255 void, 0 the rest. Classes of
@@ -123,21 +129,31 @@ def make_view(tree: Tree, image_id: str, view: int, size: int, seed: int) -> tup
     return augment(image, mask, size, generator(seed, f"view-{image_id}", view))
 
 
-def extract(study: Study, index: pd.DataFrame, folder: Path | str, key: str) -> Path:
+def extract(study: Study, tree: Tree, extractor: Extractor, index: pd.DataFrame, folder: Path, key: str) -> None:
     """Fill the store at ``folder``; a store of the same ``key`` is left as it is, a partly filled one goes on.
 
     ``key`` names everything the features depend on. Progress is kept beside the arrays, so that a killed
-    extraction resumes at the last finished batch.
+    extraction goes on from the last 25 batches that it finished. Raises UserError where another process fills the
+    same store.
     """
-    folder = Path(folder)
-    done_file, table = folder / "progress.json", view_table(index, study.features.views)
-    if (folder / "meta.json").exists() and json.loads((folder / "meta.json").read_text())["key"] == key:
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "meta.json").unlink(missing_ok=True)
-    progress = json.loads(done_file.read_text()) if done_file.exists() else {}
-    start = progress.get("rows", 0) if progress.get("key") == key else 0
-    tree, extractor = open_dataset(study.data.dataset, study.data.root, study.data.folds_of), Extractor(study)
+    with alone(folder):
+        if not _finished(folder, key):
+            _fill(study, tree, extractor, view_table(index, study.features.views), folder, key)
+
+
+def _finished(folder: Path, key: str) -> bool:
+    try:
+        return Store(folder).meta["key"] == key
+    except (UserError, KeyError):
+        return False
+
+
+def _fill(study: Study, tree: Tree, extractor: Extractor, table: pd.DataFrame, folder: Path, key: str) -> None:
+    done_file, meta_file = folder / "progress.json", folder / "meta.json"
+    meta_file.unlink(missing_ok=True)
+    start = _rows_done(done_file, len(table), key)
+    if start == 0:  # what is counted there would soon be overwritten
+        done_file.unlink(missing_ok=True)
     arrays: dict[str, np.ndarray] = {}
     batch = study.features.batch
     for first in track(range(start, len(table), batch), "features", initial=start // batch):
@@ -150,7 +166,7 @@ def extract(study: Study, index: pd.DataFrame, folder: Path | str, key: str) -> 
         features = extractor(normalise(values["image"]))
         values |= {"cnn": features.cnn.permute(0, 2, 3, 1).numpy(), "vit": features.vit.numpy()}
         if not arrays:
-            arrays = {name: _open(folder / f"{name}.npy", len(table), values[name], start > 0) for name in ARRAYS}
+            arrays = open_arrays(folder, len(table), "r+") if start else _new_arrays(folder, len(table), values)
         for name in ARRAYS:
             arrays[name][first : first + len(part)] = values[name]
         if first // batch % 25 == 24:
@@ -160,13 +176,38 @@ def extract(study: Study, index: pd.DataFrame, folder: Path | str, key: str) -> 
     for array in arrays.values():
         array.flush()
     table.to_csv(folder / "views.csv", index=False)
-    meta = {"key": key, "sources": extractor.encoder.sources, "rows": len(table), "model": asdict(study.model)}
-    write_json(folder / "meta.json", meta)
     done_file.unlink(missing_ok=True)
-    return folder
+    meta = {"key": key, "sources": extractor.encoder.sources, "rows": len(table), "model": asdict(study.model)}
+    write_json(meta_file, meta)
 
 
-def _open(path: Path, rows: int, sample: np.ndarray, resume: bool) -> np.ndarray:
-    if resume:
-        return open_memmap(path, mode="r+")
-    return open_memmap(path, mode="w+", dtype=sample.dtype, shape=(rows, *sample.shape[1:]))
+def _rows_done(done_file: Path, rows: int, key: str) -> int:
+    """How many of the ``rows`` of an unfinished store are there; 0 where it is of another key or damaged."""
+    try:
+        progress = json.loads(done_file.read_text())
+        open_arrays(done_file.parent, rows)
+    except (OSError, ValueError):
+        return 0
+    return progress["rows"] if progress["key"] == key else 0
+
+
+def open_arrays(folder: Path, rows: int, mode: str = "r") -> dict[str, np.ndarray]:
+    """The arrays of a store, memory-mapped. Raises OSError or ValueError where one is missing, cut off or of another
+    shape or type than such a store of that many rows has."""
+    arrays = {}
+    for name, (axes, kind) in ARRAYS.items():
+        path = folder / f"{name}.npy"
+        try:
+            arrays[name] = np.load(path, mmap_mode="r")  # first: writable ones would be filled up with zeros
+        except EOFError:
+            raise ValueError(f"{path} is empty") from None
+        if (arrays[name].ndim, arrays[name].dtype, arrays[name].shape[:1]) != (axes, kind, (rows,)):
+            raise ValueError(f"{path} has shape {arrays[name].shape}")
+    return arrays if mode == "r" else {name: np.load(folder / f"{name}.npy", mmap_mode=mode) for name in arrays}
+
+
+def _new_arrays(folder: Path, rows: int, samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name: open_memmap(folder / f"{name}.npy", mode="w+", dtype=sample.dtype, shape=(rows, *sample.shape[1:]))
+        for name, sample in samples.items()
+    }

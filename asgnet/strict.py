@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -35,6 +36,16 @@ def build(cls: type[T], mapping: Mapping[str, Any] | None, where: str) -> T:
     return cls(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in mapping.items()})
 
 
+def at_least(least: int, section: str, config: Any, *names: str) -> None:
+    """Raise UserError unless the parameters ``names`` of ``config``, or all items of those that are lists, are at least
+    ``least``; ``section`` opens the error."""
+    for name in names:
+        value = getattr(config, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and number < least:
+                raise UserError(f"{section}{name}: {number} is too small; expected at least {least}")
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is none of ``known``, with the nearest one as a hint."""
     known = sorted(str(k) for k in known)
@@ -63,6 +74,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: {value} is not finite; expected a number")
     if origin is None and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise UserError(f"{where}: expected {getattr(hint, '__name__', hint)}, got {value!r}")

@@ -111,11 +111,14 @@ def test_changed_parameters_do_not_resume_old_state(study):
 
     with pytest.raises(KeyboardInterrupt):
         run_training(study, "baseline", 1, 0, report=stop)
-    state = set(Layout.of(study).resume.iterdir())
+    resume = Layout.of(study).resume("baseline", 1, 0)
+    state = set(resume.iterdir())
     other = dataclasses.replace(study, train=dataclasses.replace(study.train, lr=0.01))
     with pytest.raises(KeyboardInterrupt):
         run_training(other, "baseline", 1, 0, report=stop)
-    assert len(set(Layout.of(study).resume.iterdir()) - state) == 1
+    assert len(set(resume.iterdir()) - state) == 1
+    run_training(other, "baseline", 1, 0, report=lambda row: None)
+    assert not resume.exists()
 
 
 def test_scores_from_the_gallery_are_those_of_single_episodes(study, monkeypatch):

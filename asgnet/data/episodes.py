@@ -134,8 +134,14 @@ def read_episodes(path: Path | str) -> pd.DataFrame:
 
 
 def supports_of(episodes: pd.DataFrame, shots: int) -> list[list[str]]:
-    """The first ``shots`` support ids of every episode."""
-    return [row.split(";")[:shots] for row in episodes["supports"]]
+    """The first ``shots`` support ids of every episode. Raises UserError where one has fewer."""
+    found = [row.split(";")[:shots] for row in episodes["supports"]]
+    if fewest := min((ids for ids in found if len(ids) < shots), key=len, default=None):
+        raise UserError(
+            f"an episode has {len(fewest)} supports, not {shots}: ask for fewer shots, or raise episodes.shots (or "
+            "episodes.test_shots) and run `asgnet episodes`"
+        )
+    return found
 
 
 def pairs_of(episodes: pd.DataFrame, shots: int) -> list[Pair]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from asgnet.data.tree import Tree
 from asgnet.errors import UserError
-from asgnet.files import atomic_path
+from asgnet.files import atomic_path, read_csv
 from asgnet.rng import generator
 
 COLUMNS = ["split", "id", "class", "pixels"]
@@ -84,11 +84,14 @@ def read_index(path: Path | str) -> pd.DataFrame:
 
 
 def read_table(path: Path | str, columns: list[str], text: list[str]) -> pd.DataFrame:
-    """Read a CSV whose columns begin with ``columns``; ``text`` are kept as strings (an id may look like a number)."""
+    """Read a CSV whose columns begin with ``columns``; ``text`` are kept as strings (an id may look like a number), the
+    others of ``columns`` are integers. Raises UserError for a file that is missing, damaged or of another structure."""
+    types = {name: str if name in text else int for name in columns} | dict.fromkeys(text, str)
     try:
-        table = pd.read_csv(path, dtype={name: str for name in text}, keep_default_na=False)
+        table = read_csv(path, dtype=types, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the table {path}: expected a CSV with columns {', '.join(columns)}") from error
+        wanted = f"expected a whole CSV with columns {', '.join(columns)}"
+        raise UserError(f"cannot read the table {path}: {wanted}; make it again") from error
     if list(table.columns[: len(columns)]) != columns:
         raise UserError(f"{path} has columns {', '.join(table.columns)}: expected {', '.join(columns)}")
     return table

@@ -7,6 +7,7 @@ ROOT/VOC2012/ImageSets/Segmentation/{train_aug,val}.txt
 ROOT/VOC2012/hidden.csv                             (optional) share of each object that something in front covers
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,10 @@ class Tree:
         path = self.root / HIDDEN
         return pd.read_csv(path, dtype={"id": str}) if path.exists() else None
 
+    def files(self, ids: Iterable[str]) -> list[Path]:
+        """The files of these ids: photographs and masks."""
+        return [path for i in ids for path in (self._image_path(i), self.root / MASKS / f"{i}.png")]
+
     def _image_path(self, image_id: str) -> Path:
         return self.root / IMAGES / f"{image_id}.jpg"
 
@@ -125,7 +130,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except FileNotFoundError as error:
         raise UserError(f"the image {path} is missing: complete the tree") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise UserError(f"the image {path} is too large ({error}); replace the file") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise UserError(f"cannot read the image {path}: damaged, or not an image; replace the file") from error
 
 
@@ -152,9 +159,14 @@ def read_list(path: Path) -> list[str]:
     """The ids of a list file, one a line, blank lines skipped."""
     if not path.is_file():
         raise UserError(f"the list {path} is missing: expected a text file with one image id a line")
-    ids = path.read_text().split()
+    try:
+        ids = path.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError:
+        raise UserError(f"the list {path} is no text: expected one image id a line") from None
     if not ids:
         raise UserError(f"the list {path} is empty: expected one image id a line")
+    if twice := [i for i, count in Counter(ids).items() if count > 1]:
+        raise UserError(f"the list {path} names {twice[0]} twice: expected each image id once")
     return ids
 
 

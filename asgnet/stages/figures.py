@@ -38,6 +38,8 @@ class StudyDrawer:
             return pd.read_csv(path, dtype={"setting": str})  # settings are names, though some look like numbers
         except OSError:
             raise UserError(f"{path}: no such file; run `asgnet {self.command}` first") from None
+        except ValueError:
+            raise UserError(f"{path}: damaged; run `asgnet {self.command}` again") from None
 
     def _save(self, figure: Figure, name: str, files: Sequence[Path]) -> Figure:
         if self.study.label:

@@ -6,10 +6,10 @@ import pandas as pd
 
 from asgnet.config import Study
 from asgnet.data.episodes import read_episodes
-from asgnet.distributed import rank
+from asgnet.distributed import alone_first, rank
 from asgnet.evaluate import score_episodes
 from asgnet.examples import save_examples
-from asgnet.files import atomic_path, write_json
+from asgnet.files import alone, atomic_path, write_json
 from asgnet.layout import Layout
 from asgnet.metrics import COUNTS
 from asgnet.provenance import record, write_receipt
@@ -32,14 +32,16 @@ def run_test(study: Study, arm: str, fold: int, seed: int) -> dict[int, pd.DataF
         source, model = open_source(study), load_run(study, folder)
         episodes = read_episodes(layout.episodes(fold, "test"))
         tables = {}
-        for shots in study.test.shots:
-            tables[shots] = score_episodes(model, source, episodes, shots, study.test.batch, across=True)
-            if rank() == 0:
-                named = study.train_of(arm).named
-                write_scores(study, folder, tables[shots], shots, source.tree.classes, fold, seed, named)
-        if rank():
-            return tables
-        save_examples(folder / "examples.npz", model, source, tables[min(tables)], min(tables), study.test.examples)
+        named = study.train_of(arm).named
+        with alone_first(folder):
+            for shots in study.test.shots:
+                tables[shots] = score_episodes(model, source, episodes, shots, study.test.batch, across=True)
+                if rank() == 0:
+                    write_scores(study, folder, tables[shots], shots, source.tree.classes, fold, seed, named)
+            if rank():
+                return tables
+            few = min(tables)
+            save_examples(folder / "examples.npz", model, source, tables[few], few, study.test.examples)
     write_receipt(_measured(folder), layout.receipt(arm, fold, seed))
     return tables
 
@@ -54,9 +56,11 @@ def run_training_free(study: Study, arm: str, fold: int) -> None:
     folder, source = layout.run(arm, fold, 0), open_source(study)
     with record(folder, "test"):
         val, test = (read_episodes(layout.episodes(fold, name)) for name in ("val", "test"))
-        for shots in study.test.shots:
-            table = score_training_free(study.training_free[arm], source, val, test, shots)
-            write_scores(study, folder, table, shots, source.tree.classes, fold, 0, dict.fromkeys(study.train.named))
+        with alone(folder):
+            named = dict.fromkeys(study.train.named)
+            for shots in study.test.shots:
+                table = score_training_free(study.training_free[arm], source, val, test, shots)
+                write_scores(study, folder, table, shots, source.tree.classes, fold, 0, named)
     write_receipt(_measured(folder), layout.receipt(arm, fold, 0))
 
 

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 import yaml
 from submitit import LocalExecutor, SlurmExecutor
 from submitit.core.core import Job
@@ -158,10 +160,22 @@ class Slurm:
 
 
 def cancel_left_over(folder: Path) -> None:
-    """Take Slurm jobs off the queue that a sweep left behind which was itself killed: two jobs would write one cell."""
+    """End the jobs that a sweep left behind which was itself killed, for two jobs would write one cell: take them off
+    Slurm's queue, and wait for local ones (which end by themselves once they see that their sweep is gone)."""
     left = [path.name.partition("_")[0] for path in folder.glob("*_submission.sh")]
     if left and shutil.which("scancel"):
         subprocess.run(["scancel", *left], check=False)
+    end = time.monotonic() + 20
+    while (jobs := _local_jobs(folder)) and time.monotonic() < end:
+        for job in jobs:
+            with suppress(psutil.Error):
+                job.terminate()
+        time.sleep(0.2)
+
+
+def _local_jobs(folder: Path) -> list[psutil.Process]:
+    """submitit's processes on this machine that work in ``folder``."""
+    return [p for p in psutil.process_iter(["cmdline"]) if str(folder) in (p.info["cmdline"] or ())]
 
 
 def devices_of_a_cell(params: Path = Path("params.yaml")) -> int:

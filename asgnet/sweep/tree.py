@@ -4,14 +4,16 @@ import json
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
 
+from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException, NotDvcRepoError
-from dvc.lock import LockError
+from dvc.lock import LockError, make_lock
 from dvc.repo import Repo, lock_repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.stage import Stage
@@ -19,6 +21,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.run import _enforce_cmd_list, _make_cmd, get_executable
 
 from asgnet.errors import UserError
+from asgnet.files import alive, atomic_path
 
 
 class Tree:
@@ -81,9 +84,21 @@ class Tree:
                     refused[stage] = str(error)
             good = sorted((s for s in stages if s not in refused), key=lambda s: s.path)
             for _, group in groupby(good, key=lambda s: s.path):
-                members = list(group)
-                members[0].dvcfile.dump_stages(members, update_pipeline=False)
+                self._write_lock(list(group))
         return refused
+
+    def _write_lock(self, stages: list[Stage]) -> None:
+        """Write stages of one dvc.yaml to its dvc.lock: to a copy first, for DVC writes a long one for seconds, and a
+        sweep that is killed must not leave half of it."""
+        lock = Path(stages[0].path).with_name("dvc.lock")
+        with atomic_path(lock) as temporary:
+            if lock.exists():
+                shutil.copyfile(lock, temporary)
+            copy = Lockfile(self.repo, str(temporary))
+            copy.dump_stages(stages)
+        if copy.relpath in self.repo.scm_context.files_to_track:
+            self.repo.scm_context.files_to_track.remove(copy.relpath)
+            self.repo.scm_context.track_file(os.path.relpath(lock))
 
     def _save(self, stage: Stage, before: list | None) -> dict[Stage, str]:
         stage.save_deps()
@@ -173,24 +188,19 @@ def _refuse_if_busy(repo: Repo) -> None:
     """`dvc repro` lets go of the repository's lock while a stage's command runs; what it reads and writes then stands
     in the file rwlock, with its process. Entries of processes that are gone count for nothing."""
     path = Path(repo.tmp_dir) / "rwlock"
-    try:
-        held = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):  # none, or being written: DVC itself reads it again before each stage
-        return
+    hardlink = repo.config["core"].get("hardlink_lock", False)
+    with make_lock(f"{path}.lock", tmp_dir=repo.tmp_dir, hardlink_lock=hardlink):  # DVC's own, around writing it
+        try:
+            held = json.loads(path.read_text())
+        except FileNotFoundError:
+            return
+        except ValueError:  # cut off when its writer was killed: DVC would refuse to go on
+            path.unlink()
+            return
     infos = [*held.get("write", {}).values(), *(info for infos in held.get("read", {}).values() for info in infos)]
     for info in infos:
-        if info["pid"] != os.getpid() and _alive(info["pid"]):
+        if info["pid"] != os.getpid() and alive(info["pid"]):
             raise UserError(
                 f"process {info['pid']} ({info['cmd']}) is at work in this tree; wait for it or stop it, then sweep "
                 f"again (if there is no such DVC process, remove {os.path.relpath(path)})"
             )
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from asgnet.data.parts.render import render
 from asgnet.data.tree import HIDDEN, IMAGES, MASKS, PARTS, write_mask
 from asgnet.data.tree import LISTS as LIST_FOLDER
 from asgnet.errors import UserError
+from asgnet.files import temporary_name
 
 LISTS = {"train": "train_aug.txt", "test": "val.txt"}
 JPEG_QUALITY = 92
@@ -53,10 +53,9 @@ def build(
         raise UserError(f"parts: size = {size} pixels; expected at least 65 (257 is the usual size)")
     root = Path(root)
     root.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    temporary = temporary_name(root)
     try:
         _fill(temporary / "VOC2012", {"train": train, "test": test}, size, seed, workers)
-        temporary.chmod(0o755)
         if root.exists():
             shutil.rmtree(root)
         os.replace(temporary, root)
