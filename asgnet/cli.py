@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     stage("episodes", _stage("episodes.make_episodes"), "index the dataset and freeze the episodes of every fold")
     stage("features", _stage("features.make_features"), "compute the frozen features, once per image and view")
     stage("train", _stage("train.run_training", "arm", "fold", "seed"), "train one run", "arm", "fold", "seed")
+    stage("train-all", _stage("train_all.train_on_all"), "train the network of `predict` on all classes")
     stage("test", _stage("test.run_test", "arm", "fold", "seed"), "test one trained run", "arm", "fold", "seed")
     stage("training-free", _stage("test.run_training_free", "arm", "fold"), "test one training-free row", "arm", "fold")
     stage(
@@ -59,6 +60,32 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--shots", type=int, default=1)
     evaluate.add_argument("--episodes", type=int, help="default: the study's number")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    predict = stage("predict", _predict, "find in photographs of your own what masks show in others")
+    predict.add_argument(
+        "--query", type=Path, required=True, metavar="PATH", help="the photograph to find the object in, or a folder"
+    )
+    predict.add_argument(
+        "--support", type=Path, action="append", required=True, metavar="FILE",
+        help="a photograph of such an object; again for each further one",
+    )  # fmt: skip
+    predict.add_argument(
+        "--mask", type=Path, action="append", required=True, metavar="FILE",
+        help="its mask, the object in white, or of class numbers with --class; in the order of the supports",
+    )  # fmt: skip
+    predict.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="PATH", help="a PNG, or a folder for a folder of queries"
+    )
+    predict.add_argument("--class", type=int, dest="class_id", metavar="N", help="which class of the masks")
+    predict.add_argument(
+        "--run", type=Path, dest="run_dir", metavar="RUN_DIR", help="a trained run (default: on all classes)"
+    )
+    predict.add_argument("--size", type=int, help="pixels a side of the network's square (default: the study's)")
+    predict.add_argument("--overlay", action="store_true", help="write OUT_overlay.png, the mask on the query, too")
+    predict.add_argument("--probability", action="store_true", help="write OUT_probability.png, in shades, too")
+    predict.add_argument(
+        "--superpixels", action="store_true",
+        help="write OUT_superpixels.png, the supports' prototypes and where each is used, too",
+    )  # fmt: skip
     weights = stage(
         "weights", _weights, "list the weights that the study needs, where they are looked for, what is here"
     )
@@ -145,6 +172,19 @@ def _evaluate(options: argparse.Namespace) -> None:
         load_study(options.params), options.run_dir, options.data_root, options.fold, options.shots, options.episodes
     )
     _print_metrics(metrics, options.json)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from asgnet.config import load_study
+    from asgnet.device import use_threads
+    from asgnet.stages.predict import EXTRAS, run_predict
+
+    use_threads()
+    elsewhere = options.params == Path("params.yaml") and not options.params.exists()  # outside of a study's folder
+    run_predict(
+        None if elsewhere else load_study(options.params), options.query, options.support, options.mask, options.out,
+        options.run_dir, options.size, options.class_id, [name for name in EXTRAS if getattr(options, name)],
+    )  # fmt: skip
 
 
 def _import_reference(options: argparse.Namespace) -> None:

@@ -162,6 +162,14 @@ class AblationConfig:
 
 
 @dataclass(frozen=True)
+class PredictConfig:
+    """The run that `asgnet predict` uses by default, trained on all classes by `asgnet train-all`."""
+
+    arm: str = "vit_patch"
+    seed: int = 0  # random seed
+
+
+@dataclass(frozen=True)
 class TrainingFree:
     """A row of the training-free table: cosine similarities of frozen features (issue: training-free arms)."""
 
@@ -189,6 +197,7 @@ class Study:
     departures: Group = Group()  # of the published code from the paper
     ablation: AblationConfig = AblationConfig()
     walkthrough: WalkthroughConfig = WalkthroughConfig()
+    predict: PredictConfig = PredictConfig()
     label: str = ""  # stands on every figure and table, such as "demo"
     threads: int = 0  # CPU threads of a cell, 0 for all: sums over other numbers of threads differ in their last digits
 
@@ -211,9 +220,9 @@ class Study:
         """The schedule of an arm, likewise."""
         return _override(self.train, self.arm(arm).train, f"params.yaml: arm {arm}: train")
 
-    def check_fold(self, fold: int) -> int:
-        """``fold`` itself, or a UserError where the study has no such fold."""
-        if fold not in self.folds:
+    def check_fold(self, fold: int | None) -> int | None:
+        """``fold`` itself (None: no fold, all classes), or a UserError where the study has no such fold."""
+        if fold is not None and fold not in self.folds:
             raise UserError(f"fold {fold} is not in params.yaml: folds {list(self.folds)}; choose one of them")
         return fold
 

@@ -49,7 +49,8 @@ def train(
 ) -> Trained:
     """Train ``model`` and leave it with the weights of its best epoch.
 
-    ``monitored`` holds frozen episodes named train, val and novel; ``config.selection`` says which picks the epoch.
+    ``monitored`` holds frozen episodes named train, val and, where classes are novel, novel; ``config.selection`` says
+    which picks the epoch.
     ``state`` names the file that resumable state is kept in (it must be keyed by everything the run depends on);
     ``report`` is called with every row of the history; pixels of the classes in ``void`` are ignored in queries.
     """
@@ -75,7 +76,7 @@ def train(
             losses += _step(model, source, images, config, seed, step, optimiser, void)
             schedule.step()
         row["loss"] = float(losses) / config.steps_per_epoch
-        for name in MONITORED:
+        for name in monitored:
             scored = score_episodes(model, source, monitored[name], config.shots, loss=True)
             row |= {f"{name}_loss": float(scored["loss"].mean()), f"{name}_miou": miou(scored)}
         history.append(row)
@@ -97,6 +98,11 @@ def train(
     model.load_state_dict(best["weights"], strict=False)
     model.eval()
     return Trained(model, pd.DataFrame(history), best["epoch"], total)
+
+
+def monitored_splits(fold: int | None) -> tuple[str, ...]:
+    """The splits that a run is monitored on; without a fold, all classes are trained on and none is novel."""
+    return MONITORED if fold is not None else MONITORED[:2]
 
 
 def _step(

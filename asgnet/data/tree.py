@@ -37,13 +37,15 @@ class Tree:
         self.classes = tuple(classes)
         self.folds = tuple(tuple(fold) for fold in folds)
 
-    def novel_classes(self, fold: int) -> tuple[int, ...]:
-        """Ids of the classes that fold ``fold`` keeps from training."""
+    def novel_classes(self, fold: int | None) -> tuple[int, ...]:
+        """Ids of the classes that fold ``fold`` keeps from training; without a fold, none."""
+        if fold is None:
+            return ()
         if fold not in range(len(self.folds)):
             raise UserError(f"fold {fold} does not exist: expected 0 to {len(self.folds) - 1}")
         return self.folds[fold]
 
-    def base_classes(self, fold: int) -> tuple[int, ...]:
+    def base_classes(self, fold: int | None) -> tuple[int, ...]:
         """Ids of the classes that fold ``fold`` trains on: all the others."""
         novel = self.novel_classes(fold)
         return tuple(c for c in range(1, len(self.classes) + 1) if c not in novel)

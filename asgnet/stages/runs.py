@@ -7,7 +7,7 @@ from torch import nn
 from asgnet.backbones import build_encoder, build_vit
 from asgnet.backbones.inference import for_inference
 from asgnet.checkpoint import load_head
-from asgnet.config import ModelConfig, Study
+from asgnet.config import FeaturesConfig, ModelConfig, Study
 from asgnet.data import open_dataset
 from asgnet.device import fast_dtype, pick_device
 from asgnet.layout import Layout
@@ -28,20 +28,25 @@ def open_source(study: Study) -> Source:
 def build_model(study: Study, arm: str, seed: int, source: Source) -> ASGNet:
     """The arm's network with fresh trainable weights that depend on the random seed alone."""
     config = study.model_of(arm)
-    return init_model(config, seed, sources=source.sources, **_frozen(study, config)).to(pick_device())
+    return init_model(config, seed, sources=source.sources, **_frozen(study.features, config)).to(pick_device())
 
 
 def load_run(study: Study, folder: Path) -> ASGNet:
     """The trained network in a run's folder, in eval mode."""
+    return load_network(study.features, folder)
+
+
+def load_network(features: FeaturesConfig, folder: Path) -> ASGNet:
+    """`load_run` outside of a study: ``features`` says which frozen networks it needs, and where their weights are."""
     weights, config, sources = load_head(folder)
-    model = ASGNet(config, sources=sources, **_frozen(study, config)).to(pick_device())
+    model = ASGNet(config, sources=sources, **_frozen(features, config)).to(pick_device())
     model.load_trainable(weights, str(folder))
     return model.eval()
 
 
-def _frozen(study: Study, config: ModelConfig) -> dict[str, nn.Module | None]:
+def _frozen(features: FeaturesConfig, config: ModelConfig) -> dict[str, nn.Module | None]:
     """The frozen networks that a run needs beside the store: none, where stored features say everything."""
-    features, online = study.features, study.features.mode == "online"
+    online = features.mode == "online"
     encoder = vit = None
     if online or config.residual or config.batch_statistics:
         encoder = build_encoder(config, features.weights, features.pretrained)

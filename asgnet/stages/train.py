@@ -15,20 +15,21 @@ from asgnet.layout import Layout
 from asgnet.progress import epoch_line
 from asgnet.provenance import record
 from asgnet.stages.runs import build_model, open_source
-from asgnet.train import MONITORED, Trained, train
+from asgnet.train import Trained, monitored_splits, train
 
 
 def run_training(
-    study: Study, arm: str, fold: int, seed: int, report: Callable[[dict[str, Any]], None] = epoch_line
+    study: Study, arm: str, fold: int | None, seed: int, report: Callable[[dict[str, Any]], None] = epoch_line
 ) -> Trained:
-    """Train one run and write history.csv, train.json, head.safetensors with meta.json, run.json."""
+    """Train one run and write history.csv, train.json, head.safetensors with meta.json, run.json. Without a fold, on
+    all classes."""
     study.check_fold(fold)
     layout, config = Layout.of(study), study.train_of(arm)
     folder = layout.run(arm, fold, seed)
     with record(folder, "train"):
         source = open_source(study)
         model = build_model(study, arm, seed, source)
-        monitored = {name: read_episodes(layout.episodes(fold, name)) for name in MONITORED}
+        monitored = {name: read_episodes(layout.episodes(fold, name)) for name in monitored_splits(fold)}
         novel = source.tree.novel_classes(fold)
         index = read_index(layout.index)
         if config.novel_pixels == "left_out":
