@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgnet.errors import UserError
+
+if TYPE_CHECKING:
+    from asgnet.config import Study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    stage("data", _stage("data.make_data"), "make the embedded dataset, or complete a VOC tree")
+    data = stage("data", _data, "make the embedded dataset, or complete a VOC tree; or `check` a tree or a folder")
+    data.add_argument("task", nargs="?", choices=("check",), help="only say what is wrong with PATH, file by file")
+    data.add_argument("path", nargs="?", type=Path, metavar="PATH", help="default: the study's data.root")
     stage("episodes", _stage("episodes.make_episodes"), "index the dataset and freeze the episodes of every fold")
     stage("features", _stage("features.make_features"), "compute the frozen features, once per image and view")
     stage("train", _stage("train.run_training", "arm", "fold", "seed"), "train one run", "arm", "fold", "seed")
@@ -164,6 +169,25 @@ def _stage(function: str, *names: str) -> Callable[[argparse.Namespace], None]:
     return run
 
 
+def _study(options: argparse.Namespace) -> "Study | None":
+    """The study, or None outside of a study's folder, for what can do without one."""
+    from asgnet.config import load_study
+
+    elsewhere = options.params == Path("params.yaml") and not options.params.exists()
+    return None if elsewhere else load_study(options.params)
+
+
+def _data(options: argparse.Namespace) -> None:
+    if options.task is None:
+        return _stage("data.make_data")(options)
+    from asgnet.stages.data import check_data
+
+    study = _study(options)
+    if study is None and options.path is None:
+        raise UserError("no params.yaml here that names a dataset: give the PATH that is to be checked")
+    check_data(study, options.path or Path(study.data.root))
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from asgnet.config import load_study
     from asgnet.revisit import evaluate_run
@@ -175,15 +199,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from asgnet.config import load_study
     from asgnet.device import use_threads
     from asgnet.stages.predict import EXTRAS, run_predict
 
     use_threads()
-    elsewhere = options.params == Path("params.yaml") and not options.params.exists()  # outside of a study's folder
     run_predict(
-        None if elsewhere else load_study(options.params), options.query, options.support, options.mask, options.out,
-        options.run_dir, options.size, options.class_id, [name for name in EXTRAS if getattr(options, name)],
+        _study(options), options.query, options.support, options.mask, options.out, options.run_dir, options.size,
+        options.class_id, [name for name in EXTRAS if getattr(options, name)],
     )  # fmt: skip
 
 

@@ -44,9 +44,9 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A VOC-layout tree and how its images become squares of ``size`` pixels."""
+    """A VOC-layout tree, or a folder of one's own, and how its images become squares of ``size`` pixels."""
 
-    dataset: Literal["parts", "pascal5i", "coco20i"] = "parts"
+    dataset: Literal["parts", "pascal5i", "coco20i", "folder"] = "parts"
     root: str = "data/parts"  # `coco20i`: the folder with annotations/, train2014/ and val2014/
     size: int = 257  # pixels a side, 8 n + 1
     seed: int = 321

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny import tiny_study
+from tiny import ROOT, tiny_study
 
 from asgnet.checkpoint import save_head
 from asgnet.cli import main
@@ -310,3 +310,9 @@ def test_a_network_is_trained_on_all_classes_and_found(study, capsys):
     Image.fromarray(box()).save("m.png")
     assert main(("predict", "--query", "s.jpg", "--support", "s.jpg", "--mask", "m.png", "-o", "o.png")) == 0
     assert Image.open("o.png").size == (60, 40)
+
+
+def test_the_notebook_runs(folder):
+    from asgnet.notebook import run_notebook
+
+    run_notebook(ROOT / "notebooks/predict.ipynb", Path("predict.ipynb"), ["run=run"])

@@ -79,7 +79,7 @@ class Tree:
 
     def mask(self, image_id: str) -> np.ndarray:
         """Class ids of the pixels, uint8 (H, W): 0 background, 1..C, 255 ignored; checked against the image's size."""
-        path = self.root / MASKS / f"{image_id}.png"
+        path = self._mask_path(image_id)
         mask = self._labels(image_id, path)
         wrong = mask[(mask > len(self.classes)) & (mask != IGNORE)]
         if wrong.size:
@@ -102,6 +102,9 @@ class Tree:
 
     def _image_path(self, image_id: str) -> Path:
         return self.root / IMAGES / f"{image_id}.jpg"
+
+    def _mask_path(self, image_id: str) -> Path:
+        return self.root / MASKS / f"{image_id}.png"
 
     def _labels(self, image_id: str, path: Path) -> np.ndarray:
         with _opened(path) as image:
