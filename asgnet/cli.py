@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from asgnet.errors import UserError
+
+if TYPE_CHECKING:
+    from asgnet.config import Study
 
 SHARED = ("train", "test")  # what several processes can work on together
 
@@ -52,10 +55,13 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run, command=name)
         return sub
 
-    stage("data", _stage("data.make_data"), "make the embedded dataset, or complete a VOC tree")
+    data = stage("data", _data, "make the embedded dataset, or complete a VOC tree; or `check` a tree or a folder")
+    data.add_argument("task", nargs="?", choices=("check",), help="only say what is wrong with PATH, file by file")
+    data.add_argument("path", nargs="?", type=Path, metavar="PATH", help="default: the study's data.root")
     stage("episodes", _stage("episodes.make_episodes"), "index the dataset and freeze the episodes of every fold")
     stage("features", _stage("features.make_features"), "compute the frozen features, once per image and view")
     stage("train", _stage("train.run_training", "arm", "fold", "seed"), "train one run", "arm", "fold", "seed")
+    stage("train-all", _stage("train_all.train_on_all"), "train the network of `predict` on all classes")
     stage("test", _stage("test.run_test", "arm", "fold", "seed"), "test one trained run", "arm", "fold", "seed")
     stage("training-free", _stage("test.run_training_free", "arm", "fold"), "test one training-free row", "arm", "fold")
     stage(
@@ -76,6 +82,32 @@ def parser() -> argparse.ArgumentParser:
         "--like-for-like", action="store_true", help="score as the published code does (as test.like_for_like: true)"
     )
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    predict = stage("predict", _predict, "find in photographs of your own what masks show in others")
+    predict.add_argument(
+        "--query", type=Path, required=True, metavar="PATH", help="the photograph to find the object in, or a folder"
+    )
+    predict.add_argument(
+        "--support", type=Path, action="append", required=True, metavar="FILE",
+        help="a photograph of such an object; again for each further one",
+    )  # fmt: skip
+    predict.add_argument(
+        "--mask", type=Path, action="append", required=True, metavar="FILE",
+        help="its mask, the object in white, or of class numbers with --class; in the order of the supports",
+    )  # fmt: skip
+    predict.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="PATH", help="a PNG, or a folder for a folder of queries"
+    )
+    predict.add_argument("--class", type=int, dest="class_id", metavar="N", help="which class of the masks")
+    predict.add_argument(
+        "--run", type=Path, dest="run_dir", metavar="RUN_DIR", help="a trained run (default: on all classes)"
+    )
+    predict.add_argument("--size", type=int, help="pixels a side of the network's square (default: the study's)")
+    predict.add_argument("--overlay", action="store_true", help="write OUT_overlay.png, the mask on the query, too")
+    predict.add_argument("--probability", action="store_true", help="write OUT_probability.png, in shades, too")
+    predict.add_argument(
+        "--superpixels", action="store_true",
+        help="write OUT_superpixels.png, the supports' prototypes and where each is used, too",
+    )  # fmt: skip
     weights = stage(
         "weights", _weights, "list the weights that the study needs, where they are looked for, what is here"
     )
@@ -164,6 +196,25 @@ def _stage(function: str, *names: str) -> Callable[[argparse.Namespace], None]:
     return run
 
 
+def _study(options: argparse.Namespace) -> "Study | None":
+    """The study, or None outside of a study's folder, for what can do without one."""
+    from asgnet.config import load_study
+
+    elsewhere = options.params == Path("params.yaml") and not options.params.exists()
+    return None if elsewhere else load_study(options.params)
+
+
+def _data(options: argparse.Namespace) -> None:
+    if options.task is None:
+        return _stage("data.make_data")(options)
+    from asgnet.stages.data import check_data
+
+    study = _study(options)
+    if study is None and options.path is None:
+        raise UserError("no params.yaml here that names a dataset: give the PATH that is to be checked")
+    check_data(study, options.path or Path(study.data.root))
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from asgnet.config import load_study
     from asgnet.revisit import evaluate_run
@@ -174,6 +225,17 @@ def _evaluate(options: argparse.Namespace) -> None:
         replace(study, test=test), options.run_dir, options.data_root, options.fold, options.shots, options.episodes
     )
     _print_metrics(metrics, options.json)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from asgnet.device import use_threads
+    from asgnet.stages.predict import EXTRAS, run_predict
+
+    use_threads()
+    run_predict(
+        _study(options), options.query, options.support, options.mask, options.out, options.run_dir, options.size,
+        options.class_id, [name for name in EXTRAS if getattr(options, name)],
+    )  # fmt: skip
 
 
 def _import_reference(options: argparse.Namespace) -> None:

@@ -50,9 +50,9 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A VOC-layout tree and how its images become squares of ``size`` pixels."""
+    """A VOC-layout tree, or a folder of one's own, and how its images become squares of ``size`` pixels."""
 
-    dataset: Literal["parts", "pascal5i", "coco20i"] = "parts"
+    dataset: Literal["parts", "pascal5i", "coco20i", "folder"] = "parts"
     root: str = "data/parts"  # `coco20i`: the folder with annotations/, train2014/ and val2014/
     size: int = 257  # pixels a side, 8 n + 1
     seed: int = 321
@@ -214,6 +214,14 @@ class AblationConfig:
 
 
 @dataclass(frozen=True)
+class PredictConfig:
+    """The run that `asgnet predict` uses by default, trained on all classes by `asgnet train-all`."""
+
+    arm: str = "vit_patch"
+    seed: int = 0  # random seed
+
+
+@dataclass(frozen=True)
 class TrainingFree:
     """A row of the training-free table: cosine similarities of frozen features (issue: training-free arms)."""
 
@@ -241,6 +249,7 @@ class Study:
     departures: Group = Group()  # of the published code from the paper
     ablation: AblationConfig = AblationConfig()
     walkthrough: WalkthroughConfig = WalkthroughConfig()
+    predict: PredictConfig = PredictConfig()
     label: str = ""  # stands on every figure and table, such as "demo"
     compute: ComputeConfig = ComputeConfig()
 
@@ -274,9 +283,9 @@ class Study:
         """The schedule of an arm, likewise."""
         return _override(self.train, self.arm(arm).train, f"params.yaml: arm {arm}: train")
 
-    def check_fold(self, fold: int) -> int:
-        """``fold`` itself, or a UserError where the study has no such fold."""
-        if fold not in self.folds:
+    def check_fold(self, fold: int | None) -> int | None:
+        """``fold`` itself (None: no fold, all classes), or a UserError where the study has no such fold."""
+        if fold is not None and fold not in self.folds:
             raise UserError(f"fold {fold} is not in params.yaml: folds {list(self.folds)}; choose one of them")
         return fold
 

@@ -22,8 +22,10 @@ class Layout:
         """Table of images, splits and classes."""
         return Path("episodes") / self.dataset / "index.csv"
 
-    def episodes(self, fold: int, name: str) -> Path:
-        """Frozen episodes of a fold; name: train, val, novel or test."""
+    def episodes(self, fold: int | None, name: str) -> Path:
+        """Frozen episodes of a fold, or over all classes; name: train, val, novel or test."""
+        if fold is None:  # outside of what the stage of the folds writes
+            return Path("episodes") / f"{self.dataset}-all" / f"{name}.csv"
         return Path("episodes") / self.dataset / f"fold{fold}" / f"{name}.csv"
 
     @property
@@ -46,8 +48,11 @@ class Layout:
         """The paper's figures and tables."""
         return Path("figures") / self.dataset
 
-    def run(self, arm: str, fold: int, seed: int) -> Path:
-        """One run's folder: curves, trained weights, test results."""
+    def run(self, arm: str, fold: int | None, seed: int) -> Path:
+        """One run's folder: curves, trained weights, test results. A run on all classes stands apart: no table gathers
+        it."""
+        if fold is None:
+            return self.results / "all" / arm / f"seed{seed}"
         return self.results / arm / f"fold{fold}" / f"seed{seed}"
 
     def receipt(self, arm: str, fold: int, seed: int, kind: str = "test") -> Path:
@@ -56,6 +61,6 @@ class Layout:
         folder = self.dataset if kind == "test" else f"{self.dataset}-{kind}"
         return Path("receipts") / folder / f"{arm}-fold{fold}-seed{seed}.json"
 
-    def resume(self, arm: str, fold: int, seed: int) -> Path:
+    def resume(self, arm: str, fold: int | None, seed: int) -> Path:
         """State of one unfinished run. Outside of every stage's outputs, which DVC deletes before a stage runs."""
-        return Path(".resume") / self.dataset / arm / f"fold{fold}" / f"seed{seed}"
+        return Path(".resume") / self.dataset / self.run(arm, fold, seed).relative_to(self.results)

@@ -28,5 +28,7 @@ def _lines(items: Iterable[T], label: str, initial: int) -> Iterable[T]:
 
 def epoch_line(row: dict) -> None:
     """One line for one row of a training history."""
-    scores = ", ".join(f"{name} {row[f'{name}_miou']:.1f}" for name in ("train", "val", "novel"))
+    scores = ", ".join(
+        f"{name} {row[f'{name}_miou']:.1f}" for name in ("train", "val", "novel") if f"{name}_miou" in row
+    )
     print(f"epoch {row['epoch']}: loss {row['loss']:.3f}, mIoU {scores}", flush=True)

@@ -57,7 +57,8 @@ def train(
 ) -> Trained:
     """Train ``model`` and leave it with the weights of its best epoch.
 
-    ``monitored`` holds frozen episodes named train, val and novel; ``config.selection`` says which picks the epoch.
+    ``monitored`` holds frozen episodes named train, val and, where classes are novel, novel; ``config.selection`` says
+    which picks the epoch.
     ``state`` names the file that resumable state is kept in (it must be keyed by everything the run depends on);
     ``report`` is called with every row of the history; pixels of the classes in ``void`` are ignored in queries;
     ``workers``: see `training_steps`.
@@ -96,7 +97,7 @@ def train(
             schedule.step()
             losses += loss.detach()
         row["loss"] = float(total(losses)) / processes() / config.steps_per_epoch
-        for name in MONITORED:
+        for name in monitored:
             scored = score_episodes(model, source, monitored[name], config.shots, loss=True, across=True)
             row |= {f"{name}_loss": float(scored["loss"].mean()), f"{name}_miou": miou(scored)}
         history.append(row)
@@ -120,6 +121,11 @@ def train(
     model.load_state_dict(best["weights"], strict=False)
     model.eval()
     return Trained(model, pd.DataFrame(history), best["epoch"], count)
+
+
+def monitored_splits(fold: int | None) -> tuple[str, ...]:
+    """The splits that a run is monitored on; without a fold, all classes are trained on and none is novel."""
+    return MONITORED if fold is not None else MONITORED[:2]
 
 
 class StepLoss(nn.Module):

@@ -63,7 +63,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_classes_are_in_the_order_of_cocos_ids() -> None:
-    assert open_classes("coco20i") == CLASSES
+    assert open_classes("coco20i", "nowhere") == CLASSES
     assert len(set(CLASSES)) == 80
     known = {1: "person", 10: "traffic light", 17: "dog", 40: "bottle", 63: "tv", 80: "toothbrush"}
     known |= {12: "stop sign", 21: "elephant", 61: "dining table", 79: "hair drier"}

@@ -18,7 +18,8 @@ from asgnet.evaluate import score_episodes
 from asgnet.layout import Layout
 from asgnet.look import widgets
 from asgnet.look.episodes import choose_episodes
-from asgnet.look.explore import EVOLUTION, Explorer, _allocation
+from asgnet.look.explore import Explorer
+from asgnet.look.inside import EVOLUTION, allocation_of
 from asgnet.plots import trace as plots
 from asgnet.stages.data import make_data
 from asgnet.stages.episodes import make_episodes
@@ -131,7 +132,7 @@ def test_an_arm_that_expands_the_mean_prototype_has_no_guide_map(explorer):
     head.config = replace(head.config, allocation="expanded", probability="mean")
     query, prototypes = torch.randn(1, 16, 5, 5), torch.randn(2, 3, 16)
     valid = torch.tensor([[True, True, False], [True, False, False]])
-    similarity, guide, probability = _allocation(head, query, prototypes, valid)
+    similarity, guide, probability = allocation_of(head, query, prototypes, valid)
     assert (guide == -1).all()
     mean = prototypes[valid].mean(0)
     expected = torch.cosine_similarity(query[0], mean[:, None, None], 0)

@@ -38,7 +38,7 @@ def test_a_stage_depends_on_the_modules_it_imports(name):
     elif notebook:
         start = notebook_imports(ROOT / notebook[0])
     else:
-        start = {STAGES / f"{command.split()[1].replace('training-free', 'test')}.py"}
+        start = {STAGES / f"{command.split()[1].replace('training-free', 'test').replace('-', '_')}.py"}
     assert listed == closure(start)
 
 

@@ -63,12 +63,14 @@ def build_encoder(config: ModelConfig, weights_dir: Path | str = "initmodel", pr
 
 def build_vit(config: ModelConfig, weights_dir: Path | str = "initmodel", pretrained: bool = True) -> Tokens:
     """The frozen ViT that ``config.vit_model`` names, on ``config.vit_size`` pixels; otherwise as ``build_encoder``."""
-    with _repeatable():
+    if not pretrained:
+        with _repeatable():
+            return Tokens(config.vit_model, config.vit_size)
+    with torch.device("meta"):  # every weight is replaced: drawing them first would take longer than loading them
         tokens = Tokens(config.vit_model, config.vit_size)
-    if pretrained:
-        weights = find_weights(config.vit_model, weights_dir)
-        load_strictly(tokens.net, vit_names(weights.tensors, tokens.grid), weights.source)
-        tokens.source = weights.source
+    weights = find_weights(config.vit_model, weights_dir)
+    load_strictly(tokens.to_empty(device="cpu").net, vit_names(weights.tensors, tokens.grid), weights.source)
+    tokens.source = weights.source
     return tokens
 
 

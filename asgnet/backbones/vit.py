@@ -1,6 +1,7 @@
 """Tokens of a frozen vision transformer (Dosovitskiy et al. 2021; DINOv2: Oquab et al. 2023)."""
 
 import timm
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +25,8 @@ class Tokens(nn.Module):
         super().__init__()
         if model.split(".")[0] not in timm.list_models(module="vision_transformer"):
             raise UserError(f"model.vit_model: {model!r} is no ViT of timm; choose one, as vit_small_patch14_dinov2")
-        self.net = timm.create_model(model, img_size=size, num_classes=0)
+        draw = "skip" if torch.get_default_device().type == "meta" else ""  # weights without numbers need none drawn
+        self.net = timm.create_model(model, img_size=size, num_classes=0, weight_init=draw)
         if self.net.num_prefix_tokens != 1:
             raise UserError(
                 f"model.vit_model: {model} has {self.net.num_prefix_tokens} tokens before its patches, expected the "

@@ -5,14 +5,19 @@ from pathlib import Path
 from asgnet.data.tree import Tree
 from asgnet.errors import UserError
 
-DATASETS = ("parts", "pascal5i", "coco20i")
+DATASETS = ("parts", "pascal5i", "coco20i", "folder")
 
 
 def open_dataset(name: str, root: Path | str, folds_of: str = "interleaved") -> Tree:
     """The tree of dataset ``name`` under ``root``, with its class names and folds.
 
     folds_of: the convention of COCO-20i's folds, "interleaved" or "blocks"; the other datasets have one.
-    Raises UserError for an unknown name and where ``root`` holds no tree of the VOC layout."""
+    Raises UserError for an unknown name and where ``root`` holds no tree of the VOC layout, or for "folder" no folder
+    of classes."""
+    if name == "folder":
+        from asgnet.data.folder import FolderTree
+
+        return FolderTree(root)
     classes, folds = _definition(name, folds_of)
     if name == "coco20i":
         from asgnet.data.coco import rendered_tree
@@ -21,8 +26,13 @@ def open_dataset(name: str, root: Path | str, folds_of: str = "interleaved") -> 
     return Tree(root, classes, folds)
 
 
-def open_classes(name: str) -> tuple[str, ...]:
-    """The class names of dataset ``name``, which needs no tree for that; class id - 1 is the position."""
+def open_classes(name: str, root: Path | str) -> tuple[str, ...]:
+    """The class names of dataset ``name``; class id - 1 is the position. Of "folder" they are read from ``root``, the
+    others need no tree for that."""
+    if name == "folder":
+        from asgnet.data.folder import class_names
+
+        return class_names(root)
     return _definition(name)[0]
 
 

@@ -110,13 +110,14 @@ def fold_episodes(
     return tables
 
 
-def base_images(index: pd.DataFrame, tree: Tree, fold: int, shots: int, split: str) -> dict[int, list[str]]:
+def base_images(index: pd.DataFrame, tree: Tree, fold: int | None, shots: int, split: str) -> dict[int, list[str]]:
     """The images of ``split`` (train or val) per base class of ``fold``, over the classes with more than ``shots``."""
     classes, dropped = usable_classes(index, tree.base_classes(fold), split, shots + 1)
     if not classes:
         most = max(dropped.values(), default=0)
+        where = "the dataset" if fold is None else f"fold {fold}"
         raise UserError(
-            f"fold {fold} has no base class with {shots + 1} images in split {split} (the most: {most}): lower the "
+            f"{where} has no base class with {shots + 1} images in split {split} (the most: {most}): lower the "
             "shots or add images"
         )
     return images_by_class(index, classes, split)

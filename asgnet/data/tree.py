@@ -38,13 +38,15 @@ class Tree:
         self.classes = tuple(classes)
         self.folds = tuple(tuple(fold) for fold in folds)
 
-    def novel_classes(self, fold: int) -> tuple[int, ...]:
-        """Ids of the classes that fold ``fold`` keeps from training."""
+    def novel_classes(self, fold: int | None) -> tuple[int, ...]:
+        """Ids of the classes that fold ``fold`` keeps from training; without a fold, none."""
+        if fold is None:
+            return ()
         if fold not in range(len(self.folds)):
             raise UserError(f"fold {fold} does not exist: expected 0 to {len(self.folds) - 1}")
         return self.folds[fold]
 
-    def base_classes(self, fold: int) -> tuple[int, ...]:
+    def base_classes(self, fold: int | None) -> tuple[int, ...]:
         """Ids of the classes that fold ``fold`` trains on: all the others."""
         novel = self.novel_classes(fold)
         return tuple(c for c in range(1, len(self.classes) + 1) if c not in novel)
@@ -78,7 +80,7 @@ class Tree:
 
     def mask(self, image_id: str) -> np.ndarray:
         """Class ids of the pixels, uint8 (H, W): 0 background, 1..C, 255 ignored; checked against the image's size."""
-        path = self.root / MASKS / f"{image_id}.png"
+        path = self._mask_path(image_id)
         mask = self._labels(image_id, path)
         wrong = mask[(mask > len(self.classes)) & (mask != IGNORE)]
         if wrong.size:
@@ -105,6 +107,9 @@ class Tree:
 
     def _image_path(self, image_id: str) -> Path:
         return self.root / IMAGES / f"{image_id}.jpg"
+
+    def _mask_path(self, image_id: str) -> Path:
+        return self.root / MASKS / f"{image_id}.png"
 
     def _labels(self, image_id: str, path: Path) -> np.ndarray:
         with _opened(path) as image:

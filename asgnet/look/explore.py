@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from asgnet.allocation import gpa
 from asgnet.checkpoint import HEAD
 from asgnet.config import Study
 from asgnet.data.episodes import read_episodes
@@ -20,14 +19,12 @@ from asgnet.evaluate import score
 from asgnet.gallery import Maps, Prototypes
 from asgnet.head import Head
 from asgnet.layout import Layout
+from asgnet.look.inside import allocation_of, shots_of
 from asgnet.model import ASGNet
-from asgnet.plots.trace import Shot, Trace
+from asgnet.plots.trace import Trace
 from asgnet.stages.runs import load_run, open_source
 from asgnet.store import class_target
 from asgnet.strict import unknown
-from asgnet.superpixel import association, augmented_cells, distances, iterate
-
-EVOLUTION = (0, 1, 2, 5, 10, 20)  # iterations after which the superpixels are shown, beside those asked for
 
 
 class Explorer:
@@ -107,7 +104,8 @@ class Explorer:
         )
         inter, union = table.loc[0, ["inter_fg", "union_fg"]]
         prediction = predicted[0].cpu().numpy().astype(np.uint8)  # at the query's original size
-        similarity, guide, probability = _allocation(head, maps.reduced[-1:], prototypes, valid)
+        similarity, guide, probability = allocation_of(head, maps.reduced[-1:], prototypes, valid)
+        pictures = [(image, labels == label) for image, labels in map(self._picture, ids)]
         image, mask = self._picture(query)
         return Trace(
             arm=self.study.arm(arm).label,
@@ -115,7 +113,7 @@ class Explorer:
             episode=episode,
             max_seeds=settings["max_seeds"],
             iterations=settings["iterations"],
-            shots=self._shots(head, ids, label, maps.reduced[:-1], cells, seeds, valid),
+            shots=shots_of(head, pictures, maps.reduced[:-1], cells, seeds, valid),
             query=image,
             truth=class_target(mask[None], np.array([label]))[0],
             similarity=similarity,
@@ -124,39 +122,6 @@ class Explorer:
             prediction=fit(self.source.tree.image(query), prediction, self.source.size)[1] == 1,
             iou=100 * float(inter) / max(float(union), 1),
         )
-
-    def _shots(
-        self, head: Head, ids: list[str], label: int, reduced: Tensor, cells: Tensor, seeds: Tensor, valid: Tensor
-    ) -> tuple[Shot, ...]:
-        """SGC on K supports, from reduced (K, C, h, w), cells (K, h, w), seeds (K, N, 2) and valid (K, N)."""
-        config, inside = head.config, cells == 1
-        steps = tuple(sorted({*EVOLUTION, config.iterations_eval}))
-        weight, normalise = config.spatial_weight, config.association
-        close = association(reduced, cells, seeds, config.iterations_eval, weight, normalise)  # (K, N, h, w)
-        _, points = augmented_cells(reduced, weight)  # (K, P, C + 2)
-        width, unused = cells.shape[2], (seeds < 0).any(2)[..., None]
-        centres = [iterate(points, inside.flatten(1), seeds, width, step, normalise) for step in steps]
-        each = [(-distances(centre, points)).exp().masked_fill(unused, -1) for centre in centres]  # T x (K, N, P)
-        nearest = torch.stack(each).argmax(2).unflatten(2, cells.shape[1:]).masked_fill(~inside, -1)  # (T, K, h, w)
-        places = torch.stack(centres)[..., -2:] * weight**0.5  # (T, K, N, 2), (row, col) in cells
-        shots: list[Shot] = []
-        for k, image_id in enumerate(ids):
-            image, mask = self._picture(image_id)
-            count = int(valid[k].sum())
-            clustered = not unused[k].all() and bool(inside[k].any())  # else there is the masked average at most
-            n = count if clustered else 0  # used seeds come first
-            evolution = nearest[:, k] if clustered else torch.where(cells[k] > 0, 0, -1).expand(len(steps), -1, -1)
-            arrays = {
-                "seed_cells": seeds[k, :n],
-                "association": close[k, :n] if clustered else cells[k][None][:count],
-                "superpixels": evolution[steps.index(config.iterations_eval)],
-                "evolution": evolution,
-                "centres": places[:, k, :n],
-            }
-            first = shots[-1].first + len(shots[-1].association) if shots else 0
-            arrays = {name: array.cpu().numpy() for name, array in arrays.items()}
-            shots.append(Shot(image=image, mask=mask == label, first=first, steps=steps, **arrays))
-        return tuple(shots)
 
     def _episode(self, fold: int, class_name: str | None, episode: int) -> dict:
         """The episode's row in the table."""
@@ -211,19 +176,3 @@ def _first_supports(supports: str, shots: int) -> list[str]:
             "in params.yaml)"
         )
     return ids[:shots]
-
-
-def _allocation(
-    head: Head, query: Tensor, prototypes: Tensor, valid: Tensor
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """GPA on a query (1, C, h, w) with its supports' prototypes (K, N, C), valid (K, N): the similarity to each of the
-    M valid ones (M, h, w), the guide map (h, w) of their numbers, and the probability map (h, w)."""
-    pool, used = prototypes.flatten(0, 1), valid.flatten()  # (K N, C), (K N,)
-    _, probability, index = head.allocate(query, pool[None], used[None])
-    each = pool[used][:, None]  # (M, 1, C)
-    # Of a pool of one prototype, the probability is the similarity.
-    _, similarity, _ = gpa(query.expand(len(each), -1, -1, -1), each, used[used][:, None])
-    guide = (used.cumsum(0) - 1)[index[0]]  # (h, w), unused prototypes not counted
-    if head.config.allocation != "guided" or not used.any():
-        guide = torch.full_like(guide, -1)
-    return similarity[:, 0].cpu().numpy(), guide.cpu().numpy(), probability[0, 0].float().cpu().numpy()

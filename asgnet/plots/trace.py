@@ -111,6 +111,20 @@ def evolution(traces: Sequence[Trace], label: str = "") -> Figure:
     return page(rows, style.PAGE, COLUMNS, label=label)
 
 
+@style.paper
+def own(shots: Sequence[Shot], query: np.ndarray, guide: np.ndarray, prediction: np.ndarray, label: str = "") -> Figure:
+    """For photographs of one's own: each support with its superpixels and seed cells; the query (S, S, 3) uint8 with
+    the prototype that each cell of guide (h, w) is given, and the prediction (S, S) bool."""
+    each = [_superpixels(shot, f"support {k + 1}") for k, shot in enumerate(shots)]
+    for tile, shot in zip(each, shots, strict=True):
+        tile.seeds = _pixels(shot.seed_cells, shot)
+        tile.numbers = () if len(shot.seed_cells) else tile.numbers
+    used = Tile(_tint(query, guide, 0.6), "query: prototypes used", numbers=_numbers(guide, len(prediction)))
+    result = Tile(_tint(query, np.where(prediction, 1, -1), 0.35), "prediction", prediction=prediction)
+    rows = [Row(each[k : k + COLUMNS // 2]) for k in range(0, len(each), COLUMNS // 2)]
+    return page([*rows, Row([Tile(query, "query"), used, result])], SCREEN, COLUMNS // 2, label=label)
+
+
 def _thinned(trace: Trace) -> Trace:
     """The same with every second pixel of its pictures (or fourth, ...), as long as they have enough: speed counts."""
     size, step = len(trace.truth) - 1, 1

@@ -12,7 +12,7 @@ def collect(study: Study) -> None:
     """Write summary.csv (tidy), comparison.csv, main_table.{csv,tex,md} and gaps.csv under results/<dataset>/."""
     results = Layout.of(study).results
     runs = find_runs(results, [*study.training_free, *study.arms])
-    classes = open_classes(study.data.dataset)
+    classes = open_classes(study.data.dataset, study.data.root)
     found = gaps(histories(runs))
     tables = {
         "summary": summary(runs, classes, study.train.shots),

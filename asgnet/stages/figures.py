@@ -105,6 +105,6 @@ class Drawer(StudyDrawer):
     def predictions(self, arm: str = "baseline") -> Figure:
         """Episodes of every fold from the worst to the best: failures are half of the picture."""
         files = [self.layout.run(arm, fold, self.study.seeds[0]) / "examples.npz" for fold in self.study.folds]
-        rows = [saved_predictions(path, open_classes(self.study.data.dataset)) for path in files]
+        rows = [saved_predictions(path, open_classes(self.study.data.dataset, self.study.data.root)) for path in files]
         shown = [episode for fold in rows for episode in fold[:: max(1, len(fold) // 4)]]
         return self._save(panels.predictions(shown), "predictions", files)

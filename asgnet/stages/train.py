@@ -22,21 +22,21 @@ from asgnet.model import ASGNet
 from asgnet.progress import epoch_line
 from asgnet.provenance import record
 from asgnet.stages.runs import build_model, load_run, open_source
-from asgnet.train import MONITORED, Trained, train
+from asgnet.train import Trained, monitored_splits, train
 
 
 def run_training(
-    study: Study, arm: str, fold: int, seed: int, report: Callable[[dict[str, Any]], None] = epoch_line
+    study: Study, arm: str, fold: int | None, seed: int, report: Callable[[dict[str, Any]], None] = epoch_line
 ) -> Trained:
-    """Train one run and write history.csv, train.json, head.safetensors with meta.json, run.json. Of several
-    processes, all call this and the first one writes."""
+    """Train one run and write history.csv, train.json, head.safetensors with meta.json, run.json. Without a fold, on
+    all classes. Of several processes, all call this and the first one writes."""
     study.check_fold(fold)
     layout, config = Layout.of(study), study.train_of(arm)
     folder = layout.run(arm, fold, seed)
     with record(folder, "train"):
         source = open_source(study)
         model = build_model(study, arm, seed, source)
-        monitored = {name: read_episodes(layout.episodes(fold, name)) for name in MONITORED}
+        monitored = {name: read_episodes(layout.episodes(fold, name)) for name in monitored_splits(fold)}
         novel = source.tree.novel_classes(fold)
         index = read_index(layout.index)
         if config.novel_pixels == "left_out":
@@ -73,14 +73,14 @@ def train_in_processes(study: Study, params: Path | str, arm: str, fold: int, se
     return Trained(load_run(study, folder), pd.read_csv(folder / "history.csv"), facts["best_epoch"], facts["steps"])
 
 
-def _key(study: Study, arm: str, fold: int, seed: int, model: ASGNet) -> str:
+def _key(study: Study, arm: str, fold: int | None, seed: int, model: ASGNet) -> str:
     """The fingerprint of a run whose training has not begun: parameters, inputs, code, ``model`` with its weights. In
     the online mode the index stands for the photographs."""
     layout = Layout.of(study)
     params = {"arm": asdict(study.model_of(arm)), "train": asdict(study.train_of(arm)), "data": asdict(study.data)}
     params |= {"features": asdict(study.features), "fold": fold, "seed": seed}
     params |= {"compute": asdict(study.compute) | {"devices": processes(), "workers": None}}
-    files = [layout.index, *(layout.episodes(fold, name) for name in MONITORED)]
+    files = [layout.index, *(layout.episodes(fold, name) for name in monitored_splits(fold))]
     if study.features.mode == "stored":
         files.append(layout.features / "meta.json")  # holds the store's own key
     return fingerprint(params, files, tensors=model.state_dict())
