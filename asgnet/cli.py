@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
     reference.add_argument("--json", action="store_true", help="print one JSON object")
     notebook = stages.add_parser("notebook", help="execute a notebook with papermill", description=_notebook.__doc__)
     notebook.add_argument("source", type=Path)
-    notebook.add_argument("output", type=Path)
+    notebook.add_argument("output", type=Path, help="NAME.ipynb, or NAME.html for a page without the code")
     notebook.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     notebook.set_defaults(run=_notebook)
     sweep = stages.add_parser(

@@ -20,6 +20,7 @@ class ModelConfig:
 
     backbone: Literal["resnet50", "resnet101", "resnet50_7x7", "resnet101_7x7", "lite0"] = "resnet50"  # 7x7: the stem
     decoder: Literal["fem", "aspp"] = "fem"
+    head: str = ""  # a module of asgnet/arms whose Head takes the place of ASGNet's own
     width: int = 256  # channels after down_conv
     vit: Literal["none", "cls", "patch"] = "none"  # token slice: [:, 0:T] or [:, 1:T+1]
     vit_width: int = 512  # channels of the projected ViT map

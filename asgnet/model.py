@@ -8,13 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from asgnet.arms import head_class
 from asgnet.backbones import ENCODERS, build_encoder, build_vit
 from asgnet.backbones.encoder import Encoder, Features
 from asgnet.backbones.vit import Tokens
 from asgnet.config import ModelConfig
 from asgnet.decoders import enlarge
 from asgnet.errors import UserError
-from asgnet.head import Head, losses, margin
+from asgnet.head import losses, margin
 from asgnet.residual import ResidualChain
 
 
@@ -41,7 +42,9 @@ class ASGNet(nn.Module):
         self.encoder, self.vit = encoder, vit
         shape = encoder or ENCODERS[config.backbone]
         self.sources = tuple(sources or shape.sources)
-        self.head = Head(config, self.sources, shape.layer_channels[1][1], _token_channels(config, vit))
+        self.head = head_class(config.head)(
+            config, self.sources, shape.layer_channels[1][1], _token_channels(config, vit)
+        )
         self.chain = ResidualChain(shape) if config.residual else None
 
     def forward(

@@ -1,5 +1,6 @@
 """Running a notebook with papermill, strictly: a misspelt parameter is an error, and so is a user's mistake inside."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,21 @@ from nbformat import ValidationError
 from papermill.exceptions import PapermillExecutionError
 
 from asgnet.errors import UserError
+from asgnet.page import write_page
 from asgnet.strict import unknown
 
 
 def run_notebook(source: Path, output: Path, settings: list[str]) -> None:
-    """Execute ``source`` and write it with its outputs to ``output``; ``settings`` are "name=value" for the parameters
-    cell. What the notebook prints is printed as it runs.
+    """Execute ``source`` and write it with its outputs to ``output``, or as a page without code (`asgnet.page`) where
+    that ends in .html; ``settings`` are "name=value" for the parameters cell. What the notebook prints is printed as it
+    runs.
 
     Raises UserError for a missing notebook, an unknown or malformed setting, and a UserError raised in a cell."""
     if not source.is_file():
-        raise UserError(f"{source}: no such notebook; expected one of notebooks/*.ipynb")
+        raise UserError(
+            f"{source}: no such notebook; the notebooks stand in the repository's notebooks/, not in the installed "
+            f"package: clone it, and name one of notebooks/*.ipynb"
+        )
     if output.is_dir():
         raise UserError(f"{output}: is a folder; name the notebook to write, such as {output / source.name}")
     try:
@@ -37,7 +43,17 @@ def run_notebook(source: Path, output: Path, settings: list[str]) -> None:
             parameters[name] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UserError(f"{source.name}: {name}: {value!r} is not a value; quote it as in YAML") from None
-    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == ".html":
+        with tempfile.TemporaryDirectory() as folder:
+            executed = Path(folder) / source.name
+            _execute(source, executed, parameters)
+            write_page(executed, output)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _execute(source, output, parameters)
+
+
+def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> None:
     try:
         papermill.execute_notebook(
             str(source), str(output), parameters, kernel_name="python3", progress_bar=False, log_output=False,

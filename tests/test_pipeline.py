@@ -103,7 +103,12 @@ def test_the_pipeline_makes_results_and_figures(project):
     assert (project / "figures/parts/fidelity/departures.png").exists()
     drawn = {path.stem for path in (project / "figures/parts/prototypes").iterdir()}
     assert drawn >= {"counts", "count_heat", "clusterers", "iterations", "shots_fusion", "shape", "quality"}
-    assert (project / "results/parts/walkthrough.ipynb").exists()
+    report = (project / "results/parts/report.html").read_text()
+    for notebook in ("data", "superpixels", "figures", "prototypes", "fidelity", "walkthrough"):
+        assert (project / f"results/parts/{notebook}.ipynb").exists()
+        assert f'href="{notebook}.ipynb"' in report
+    assert 'href="baseline/fold1/seed0/train.ipynb"' in report
+    assert '<p class="label">test</p>' in report
 
 
 def test_a_second_run_does_nothing_and_edits_rerun_only_what_follows(project):
