@@ -43,7 +43,7 @@ def fast_tolerance(tight: float, reduced: float) -> dict[str, Any]:
 
 
 def relative_error(plain: Any, ours: Any) -> float:
-    """The largest of |plain - ours| / |plain| over the results' tensors (Euclidean norms; absolute where |plain| = 0)."""
+    """Largest |plain - ours| / |plain| over the results' tensors (Euclidean norms), absolute where |plain| = 0."""
     pairs = zip(tree_leaves(plain), tree_leaves(ours), strict=True)
     return max(_relative(torch.as_tensor(a).double(), torch.as_tensor(b).double()) for a, b in pairs)
 

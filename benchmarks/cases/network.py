@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from asgnet.backbones import for_inference
 from asgnet.config import ModelConfig
-from asgnet.device import autocast
+from asgnet.device import autocast, fast_dtype
 from asgnet.head import losses
 from asgnet.model import ASGNet
-from asgnet.revisit import made_fast
 from asgnet.train import init_model
 from benchmarks import inputs
 from benchmarks.case import Case, fast_tolerance
@@ -25,6 +25,13 @@ def network(sizes: Sizes, **options) -> ASGNet:
     config = ModelConfig(backbone="resnet50", width=sizes.width, max_seeds=sizes.count, dropout=0.0)
     made = init_model(config, SEED, **options)
     without_dropout(made)
+    return made
+
+
+def fast_network(sizes: Sizes) -> ASGNet:
+    """`network` as the project runs it: its frozen encoder folded, in the device's fast precision."""
+    made = network(sizes)
+    made.encoder = for_inference(made.encoder, fast_dtype())
     return made
 
 
@@ -70,7 +77,7 @@ def gradients(module: nn.Module) -> Tensor:
 def inference_case(sizes: Sizes, shots: int, published: float) -> Case:
     """One episode from its images to logits."""
     plain_network = Plain(network(sizes)).eval()
-    fast = made_fast(network(sizes)).eval()
+    fast = fast_network(sizes).eval()
     x = inputs.images("query", 1, pixels=sizes.pixels)
     s_x = inputs.images("supports", 1, shots, pixels=sizes.pixels)
     s_y = inputs.objects("supports", 1, shots, pixels=sizes.pixels)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from asgnet.config import TrainConfig
 from asgnet.data.episodes import supports_of
@@ -65,7 +65,7 @@ def step(
     return loss.item()
 
 
-def sgd(network: Plain, config: TrainConfig) -> torch.optim.SGD:
+def sgd(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     """The published optimiser over what learns."""
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return torch.optim.SGD(learning, config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
