@@ -1,6 +1,5 @@
 """A training step of the published network, from images and from stored features."""
 
-import torch
 from torch import Tensor
 
 from asgnet.backbones.encoder import Features
