@@ -13,35 +13,6 @@ from asgnet.device import fast_dtype
 TIGHT = 1e-4  # relative error allowed in float32
 
 
-@dataclass
-class Case:
-    """``plain`` and ``ours`` give results of one structure (tensors or numbers), compared before anything is timed.
-
-    published: seconds of the published code on the machine that `table.PUBLISHED_RATE` describes. long: a case of
-    minutes, repeated less often. inputs: tensors and modules that have to be read at least once. tolerance: of the
-    relative error."""
-
-    title: str
-    plain: Callable[[], Any]
-    ours: Callable[[], Any]
-    tolerance: float = TIGHT
-    precision: torch.dtype = torch.float32
-    published: float | None = None
-    long: bool = False
-    inputs: list[Tensor | nn.Module] = field(default_factory=list)
-    error: Callable[[Any, Any], float] | None = None  # where the relative error is not the measure
-
-    def difference(self) -> float:
-        """Run both once and compare."""
-        return (self.error or relative_error)(self.plain(), self.ours())
-
-
-def fast_tolerance(tight: float, reduced: float) -> dict[str, Any]:
-    """What a case that runs in the device's fast precision says of it: the tolerance in float32 or below it."""
-    dtype = fast_dtype()
-    return {"precision": dtype, "tolerance": tight if dtype == torch.float32 else reduced}
-
-
 def relative_error(plain: Any, ours: Any) -> float:
     """Largest |plain - ours| / |plain| over the results' tensors (Euclidean norms), absolute where |plain| = 0."""
     pairs = zip(tree_leaves(plain), tree_leaves(ours), strict=True)
@@ -53,3 +24,27 @@ def _relative(a: Tensor, b: Tensor) -> float:
         raise ValueError(f"results of shapes {tuple(a.shape)} and {tuple(b.shape)}: expected equal ones")
     length = a.norm()
     return float((a - b).norm() / (length if length > 0 else 1))
+
+
+@dataclass
+class Case:
+    """``plain`` and ``ours`` give results of one structure, whose ``error`` is at most ``tolerance``.
+
+    published: seconds of the published code on the machine that `table.PUBLISHED_RATE` describes. long: a case of
+    minutes, repeated less often. inputs: tensors and modules that have to be read at least once."""
+
+    title: str
+    plain: Callable[[], Any]
+    ours: Callable[[], Any]
+    tolerance: float = TIGHT
+    precision: torch.dtype = torch.float32
+    published: float | None = None
+    long: bool = False
+    inputs: list[Tensor | nn.Module] = field(default_factory=list)
+    error: Callable[[Any, Any], float] = relative_error
+
+
+def fast_tolerance(tight: float, reduced: float) -> dict[str, Any]:
+    """What a case that runs in the device's fast precision says of it: the tolerance in float32 or below it."""
+    dtype = fast_dtype()
+    return {"precision": dtype, "tolerance": tight if dtype == torch.float32 else reduced}

@@ -14,6 +14,7 @@ from benchmarks.case import Case
 
 CONVOLUTION = (4, 256, 60)  # batch, channels in and out, cells a side: those of the decoder
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+DTYPES = {name: dtype for dtype, name in NAMES.items()}
 BANDWIDTH = "bandwidth"
 
 

@@ -1,6 +1,7 @@
 """How large every case is: as reported, and tiny for tests."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,15 @@ class Sizes:
     monitored: tuple[int, int, int] = (60, 120, 200)  # episodes of train, val, novel
     long_repeats: int = 1  # of the cases of minutes
     peaks: int = 1024  # side of the matrices that measure the machine
+    growth: Mapping[str, tuple[int, ...]] = field(  # the values of each size whose effect is shown
+        default_factory=lambda: {
+            "batch": (1, 2, 4, 8),
+            "count": (2, 5, 9, 15),
+            "grid": (30, 45, 60, 90),
+            "shots": (1, 2, 5, 10),
+            "images": (1, 4, 8, 16),
+        }
+    )
 
     @property
     def grid(self) -> int:
@@ -30,6 +40,7 @@ class Sizes:
 
 FULL = Sizes()
 QUICK = Sizes(
-    pixels=97, width=16, batch=2, shots=2, images=2, lite0_pixels=65, vit_pixels=56, parts=(60, 60, 97), episodes=4,
+    pixels=65, width=16, batch=2, shots=2, images=2, lite0_pixels=65, vit_pixels=56, parts=(60, 60, 97), episodes=4,
     steps=1, monitored=(2, 2, 2), peaks=64,
+    growth={"batch": (1, 2), "count": (2,), "grid": (13,), "shots": (1,), "images": (1, 2)},
 )  # fmt: skip

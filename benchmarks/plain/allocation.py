@@ -1,16 +1,17 @@
-"""Guided prototype allocation, plainly: query and prototypes are both repeated to one map for every prototype."""
+"""Guided prototype allocation, plainly: the query is repeated once for every prototype."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+EPS = 1e-7
 
 
 def allocate(query: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
     """One query: (C, h, w), prototypes (M, C) -> guide (C, h, w) and probability (1, h, w), the sum of similarities."""
-    count = len(prototypes)
-    queries = query.unsqueeze(0).repeat(count, 1, 1, 1)  # (M, C, h, w)
-    maps = prototypes[:, :, None, None].repeat(1, 1, *query.shape[1:])  # (M, C, h, w)
-    similarity = F.cosine_similarity(queries, maps, dim=1, eps=1e-7)  # (M, h, w)
+    queries = query.unsqueeze(0).repeat(len(prototypes), 1, 1, 1)  # (M, C, h, w)
+    products = (queries * prototypes[:, :, None, None]).sum(1)  # (M, h, w)
+    lengths = queries.norm(dim=1) * prototypes.norm(dim=1)[:, None, None]
+    similarity = products / (lengths + EPS)
     guide = prototypes[similarity.argmax(0)].permute(2, 0, 1)  # (C, h, w)
     return guide, similarity.sum(0, keepdim=True)
 
