@@ -195,7 +195,7 @@ PARAMS = [
     (set_to("episodes", test=0), "episodes.test: 0 is too small"),
     (set_to(None, folds=[]), "folds: there is none; expected at least one"),
     (set_to(None, seeds=[0, -1]), "seeds: -1 is too small"),
-    (set_to(None, threads=-2), "threads: -2 is too small"),
+    (set_to("compute", threads=-2), "compute.threads: -2 is too small"),
     (set_to(None, folds=[1, 9]), "fold 9 does not exist: expected 0 to 3"),
 ]
 

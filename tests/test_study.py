@@ -140,7 +140,7 @@ def test_scores_from_the_gallery_are_those_of_single_episodes(study, monkeypatch
 
 
 def test_many_images_are_scored_part_by_part_to_the_same_numbers(study, monkeypatch):
-    monkeypatch.setattr("asgnet.gallery.autocast", lambda device: nullcontext())
+    monkeypatch.setattr("asgnet.gallery.autocast", lambda *_: nullcontext())
     source = open_source(study)
     model = build_model(study, "baseline", 0, source).eval()
     val, test = (read_episodes(Layout.of(study).episodes(1, name)) for name in ("val", "test"))

@@ -103,7 +103,7 @@ class Tree:
 
     def files(self, ids: Iterable[str]) -> list[Path]:
         """The files of these ids: photographs and masks."""
-        return [path for i in ids for path in (self._image_path(i), self.root / MASKS / f"{i}.png")]
+        return [path for i in ids for path in (self._image_path(i), self._mask_path(i))]
 
     def _image_path(self, image_id: str) -> Path:
         return self.root / IMAGES / f"{image_id}.jpg"
