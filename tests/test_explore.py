@@ -80,7 +80,8 @@ def test_a_trace_predicts_what_testing_scores(explorer, exact, arm, shots):
         assert len(trace.similarity) == sum(len(shot.association) for shot in trace.shots) == scored["prototypes"]
         assert [shot.first for shot in trace.shots] == [0, *np.cumsum([len(s.association) for s in trace.shots[:-1]])]
         assert set(np.unique(trace.guide)) <= set(range(len(trace.similarity)))
-        np.testing.assert_array_equal(trace.guide, trace.similarity.argmax(0))
+        chosen = np.take_along_axis(trace.similarity, trace.guide[None], 0)[0]
+        np.testing.assert_allclose(chosen, trace.similarity.max(0), atol=1e-5)  # two may be alike to the last digit
         np.testing.assert_allclose(trace.probability, trace.similarity.sum(0), atol=1e-5)
 
 
