@@ -14,7 +14,7 @@ define link
 ln -sfn "$(abspath $($(1)))" $(3)/$(2)
 endef
 
-.PHONY: study test lint demo voc pascal coco check setup
+.PHONY: study test lint demo voc pascal coco check bench setup
 
 study: $(READY) ## the whole study on the embedded dataset: results/parts, figures/parts
 	asgnet sweep && dvc repro
@@ -44,6 +44,9 @@ coco: $(READY) ## COCO-20i at the paper's scale, for GPUs, from a COCO 2014 fold
 check: $(READY) ## the paper's scale tried out: 20 steps of each arm on random weights: make check VOC=/path/to/VOCdevkit
 	$(call link,VOC,VOCdevkit,pipelines/check)
 	cd pipelines/check && asgnet data && asgnet sweep figures && dvc repro figures
+
+bench: $(READY) ## every case against a plain implementation of the same: make bench [VOC=/path/to/VOCdevkit]
+	python -m benchmarks $(if $(VOC),--voc "$(VOC)")
 
 setup: $(READY)
 
