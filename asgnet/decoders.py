@@ -17,8 +17,9 @@ LOW_LEVEL = 64  # channels of layer1 after its reduction
 def interpolation(cells: int, pixels: int) -> Tensor:
     """(pixels, cells) float32: the weights with which linear interpolation with aligned corners makes a line of
     ``pixels`` of one of ``cells``."""
-    place = torch.linspace(0, cells - 1, pixels, dtype=torch.float64)[:, None]
-    return (1 - (place - torch.arange(cells)).abs()).clamp(min=0).float()
+    with torch.inference_mode(False):  # kept for whoever asks next: a prediction's tensor could not train
+        place = torch.linspace(0, cells - 1, pixels, dtype=torch.float64)[:, None]
+        return (1 - (place - torch.arange(cells)).abs()).clamp(min=0).float()
 
 
 def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -284,3 +284,11 @@ def test_enlarging_by_matrices_is_bilinear_interpolation(cells, pixels):
     weight = torch.randn(expected.shape, generator=torch_generator(1, "enlarge"))
     ours, theirs = (torch.autograd.grad((out * weight).sum(), maps)[0] for out in (enlarge(maps, pixels), expected))
     torch.testing.assert_close(ours, theirs)
+
+
+def test_what_a_prediction_kept_can_be_trained_with():
+    maps = torch.randn(1, 2, 3, 7, requires_grad=True)
+    with torch.inference_mode():
+        enlarge(maps, (11, 13))
+    enlarge(maps, (11, 13)).sum().backward()
+    assert maps.grad is not None
