@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from dvc.repo import Repo
 from imports import ROOT, closure, notebook_imports
 from tiny import write_params
 
@@ -46,6 +48,13 @@ def test_the_pipelines_of_the_other_datasets_are_the_same_file():
     for folder in ("check", "coco20i", "demo", "pascal5i", "voc_animals"):
         assert (ROOT / "pipelines" / folder / "dvc.yaml").resolve() == ROOT / "dvc.yaml"
         load_study(ROOT / "pipelines" / folder / "params.yaml")
+
+
+def test_dvc_reads_every_pipeline_of_the_project():
+    with Repo(str(ROOT)) as repo:
+        read = Counter(Path(stage.path).parent.name for stage in repo.index.stages)
+    for folder in (ROOT, *(path.parent for path in ROOT.glob("pipelines/*/params.yaml"))):
+        assert read[folder.name] > 10
 
 
 def run(*command: str, folder: Path, ok: bool = True) -> str:
