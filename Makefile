@@ -25,6 +25,7 @@ test: $(READY) ## the tests
 lint: $(READY)
 	ruff check .
 	ruff format --check .
+	mypy
 
 demo: $(READY) ## one fold with short schedules, under pipelines/demo: for a first look, its numbers mean nothing
 	cd pipelines/demo && asgnet sweep && dvc repro

@@ -17,6 +17,7 @@ from asgnet.clusterers import CLUSTERERS, cluster
 from asgnet.config import AblationConfig, ModelConfig
 from asgnet.data.episodes import Pair, pairs_of
 from asgnet.data.transforms import fit
+from asgnet.decoders import sides
 from asgnet.errors import UserError
 from asgnet.evaluate import score
 from asgnet.fusion import FUSIONS
@@ -111,7 +112,7 @@ def clusterer_of(name: str, model: ASGNet, source: Source) -> Clusterer:
     """The clusterer ``name``, with the seed cells, iterations and spatial weight of ``model``."""
 
     def run(reduced: Tensor, masks: Tensor, pairs: list[Pair]) -> tuple[Tensor, Tensor, Tensor]:
-        config, grid = model.config, tuple(reduced.shape[2:])
+        config, grid = model.config, sides(reduced)
         cells, seeds, fallback = model.head.place(masks, grid)
         parts = parts_on_grid(source, pairs, grid).to(reduced.device) if name == "parts" else None
         found = cluster(name, reduced, cells, seeds, config.iterations_eval, config.spatial_weight, parts)

@@ -108,7 +108,7 @@ def binned_table(
 def upper_ends(values: np.ndarray, bins: int) -> list[float]:
     """Up to ``bins`` of the values (n,) that part them into about equal bins, each end included in its bin. What equal
     values take beyond a bin's share is taken from the later bins."""
-    rest, ends = np.sort(values), []
+    rest, ends = np.sort(values), list[float]()
     while len(rest):
         ends.append(float(rest[-(-len(rest) // (bins - len(ends))) - 1]))
         rest = rest[rest > ends[-1]]

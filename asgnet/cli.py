@@ -209,10 +209,12 @@ def _data(options: argparse.Namespace) -> None:
         return _stage("data.make_data")(options)
     from asgnet.stages.data import check_data
 
-    study = _study(options)
-    if study is None and options.path is None:
-        raise UserError("no params.yaml here that names a dataset: give the PATH that is to be checked")
-    check_data(study, options.path or Path(study.data.root))
+    study, path = _study(options), options.path
+    if path is None:
+        if study is None:
+            raise UserError("no params.yaml here that names a dataset: give the PATH that is to be checked")
+        path = Path(study.data.root)
+    check_data(study, path)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

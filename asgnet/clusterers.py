@@ -189,8 +189,8 @@ def _split_each(supports: Supports, split: Callable[[int, Tensor, Tensor], np.nd
     for support in supports.used.any(1).nonzero()[:, 0].tolist():
         inside = supports.inside[support]  # (h, w)
         slots = supports.used[support].nonzero()[: inside.sum(), 0]  # (n,)
-        segment = split(support, inside, slots) if len(slots) > 1 else np.zeros(int(inside.sum()))
-        segment = torch.as_tensor(segment, dtype=torch.int64, device=slots.device)
+        found = split(support, inside, slots) if len(slots) > 1 else np.zeros(int(inside.sum()))
+        segment = torch.as_tensor(found, dtype=torch.int64, device=slots.device)
         label[support, inside] = torch.where(segment < 0, -1, slots[segment])
     return _means(supports, label, supports.seeds.shape[1])
 

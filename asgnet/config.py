@@ -127,6 +127,13 @@ class TrainConfig:
         at_least(0, "train.", self, "lr", "momentum", "weight_decay", "power")
 
     @property
+    def pass_steps(self) -> int:
+        """Steps of an epoch. Raises ValueError where they follow from the images, which `on` counts."""
+        if self.steps_per_epoch is None:
+            raise ValueError("the steps of an epoch follow from the fold's images: call on(images)")
+        return self.steps_per_epoch
+
+    @property
     def named(self) -> dict[str, str]:
         """The choices that every result of a run names, for numbers compare only where they agree."""
         return {"novel_pixels": self.novel_pixels, "selection": self.selection}

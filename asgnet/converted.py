@@ -17,6 +17,7 @@ def save_converted(network: ASGNet, folder: Path | str) -> None:
     """Keep a network that `asgnet.load_reference_checkpoint` made: head.safetensors and meta.json as for a trained run,
     and encoder.safetensors, for a published checkpoint brings a backbone of its own, whose BatchNorm statistics have
     drifted (departure 2). `load_converted` reads them back without the ``.pth``."""
+    assert network.encoder is not None  # a published checkpoint holds one
     save_head(folder, network.trainable_state(), network.config, list(network.sources))
     with atomic_path(Path(folder) / ENCODER) as temporary:
         save_file({name: value.contiguous() for name, value in network.encoder.state_dict().items()}, temporary)

@@ -13,6 +13,12 @@ from torch import Tensor, nn
 LOW_LEVEL = 64  # channels of layer1 after its reduction
 
 
+def sides(maps: Tensor) -> tuple[int, int]:
+    """Height and width of maps (..., h, w)."""
+    height, width = maps.shape[-2:]
+    return height, width
+
+
 @lru_cache(maxsize=64)
 def interpolation(cells: int, pixels: int) -> Tensor:
     """(pixels, cells) float32: the weights with which linear interpolation with aligned corners makes a line of
@@ -25,16 +31,16 @@ def interpolation(cells: int, pixels: int) -> Tensor:
 def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """`resize` of maps (..., h, w) to (..., H, W), float32, as two small matrix products: for maps of few channels
     several times as fast, forward and backward."""
-    if tuple(maps.shape[-2:]) == tuple(size):
+    if sides(maps) == tuple(size):
         return maps.float()
-    rows, cols = (interpolation(*sides).to(maps.device) for sides in zip(maps.shape[-2:], size, strict=True))
+    rows, cols = (interpolation(*pair).to(maps.device) for pair in zip(sides(maps), size, strict=True))
     with torch.autocast(maps.device.type, enabled=False):
         return rows @ (maps.float() @ cols.T)  # (H, h) (..., h, w) (w, W)
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear with aligned corners, the only resizing in this network: (B, C, h, w) -> (B, C, H, W)."""
-    if tuple(x.shape[2:]) == tuple(size):
+    if sides(x) == tuple(size):
         return x  # what aligned corners give, without the work
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
@@ -52,7 +58,12 @@ def classifier(width: int, classes: int = 2) -> nn.Sequential:
 
 def bin_sizes(grid: tuple[int, int]) -> list[tuple[int, int]]:
     """The grid over 1, 2, 4 and 8, rounded half up: 60 -> 60, 30, 15, 8."""
-    return [tuple(max((2 * side + over) // (2 * over), 1) for side in grid) for over in (1, 2, 4, 8)]
+    height, width = grid
+    return [(_rounded(height, over), _rounded(width, over)) for over in (1, 2, 4, 8)]
+
+
+def _rounded(side: int, over: int) -> int:
+    return max((2 * side + over) // (2 * over), 1)
 
 
 class FEM(nn.Module):
@@ -74,7 +85,7 @@ class FEM(nn.Module):
         self.polish = double_conv(width)
 
     def forward(self, x: Tensor, layer1: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        grid = tuple(x.shape[2:])
+        grid = sides(x)
         features, probability = x[:, :-1], x[:, -1:]
         scales: list[Tensor] = []  # (B, width, h, w) each
         auxiliary: list[Tensor] = []
@@ -124,7 +135,7 @@ class ASPP(nn.Module):
         everywhere = self.everywhere(y.mean((2, 3), keepdim=True)).expand_as(y)
         y = self.fuse(torch.cat([everywhere, *(branch(y) for branch in self.branches)], 1))
         fine = self.low_level(layer1)  # (B, 64, h4, w4)
-        return self.join(torch.cat([resize(y, fine.shape[2:]), fine], 1)), [self.auxiliary(y)]
+        return self.join(torch.cat([resize(y, sides(fine)), fine], 1)), [self.auxiliary(y)]
 
 
 def atrous(width: int, rate: int) -> nn.Sequential:

@@ -76,7 +76,7 @@ def launch(arguments: Sequence[str], count: int) -> None:
         [sys.executable, *torchrun, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, env=os.environ | {LAUNCHED: "1"},
     ) as run:  # fmt: skip
-        for line in run.stdout:
+        for line in run.stdout or ():
             reasons += [line.removeprefix("asgnet: ").strip()] if line.startswith("asgnet: ") else []
             print(line, end="", flush=True)
     if run.returncode:

@@ -114,8 +114,9 @@ def _counts(
     sizes = [source.original_size(query) for query in queries]
     if restore is unfit and set(sizes) == {tuple(target.shape[1:])}:  # nothing to map back: all episodes at once
         prediction = margins > 0  # (B, H, W)
-        for k in range(len(prediction) if watch else 0):
-            watch(row + k, prediction[k])
+        if watch is not None:
+            for k in range(len(prediction)):
+                watch(row + k, prediction[k])
         return intersection_union(prediction, target)
     counts = []
     for k, (height, width) in enumerate(sizes):

@@ -9,7 +9,8 @@ import torch
 from asgnet.evaluate import score_episodes
 from asgnet.files import atomic_path
 from asgnet.model import ASGNet
-from asgnet.source import Source, class_target
+from asgnet.source import Source
+from asgnet.store import class_target
 
 
 def save_examples(path: Path, model: ASGNet, source: Source, scored: pd.DataFrame, shots: int, count: int) -> None:
@@ -36,4 +37,4 @@ def save_examples(path: Path, model: ASGNet, source: Source, scored: pd.DataFram
         for name, image_id in (("target", query), ("support_mask", support)):
             arrays[f"{name}_{k}"] = class_target(source.tree.mask(image_id)[None], np.array([label]))[0]
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]  # none is called allow_pickle

@@ -19,7 +19,7 @@ from asgnet.errors import UserError
 try:
     import fcntl
 except ImportError:  # not a POSIX system
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 PATIENCE = 10.0  # seconds that `alone` waits: the kernel of a notebook that was killed lives on for one
 PARTIAL = re.compile(r"\..+\.(\d+)\.partial(\.\w+)?")  # see `temporary_name`

@@ -33,7 +33,7 @@ def fingerprint(
     for name, tensor in (tensors or {}).items():
         values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        digest.update(memoryview(values.numpy()))
+        digest.update(values.numpy().data)
     return digest.hexdigest()
 
 

@@ -63,7 +63,9 @@ def build_maps(
         with autocast(source.device, source.dtype):
             features = source.features(model, chunk, [0] * len(chunk))
             reduced = model.head.reduce(features)
-        return (reduced, features.layer1) if model.config.decoder == "aspp" else (reduced,)
+        if model.config.decoder == "aspp" and features.layer1 is not None:
+            return reduced, features.layer1
+        return (reduced,)
 
     reduced, *layer1 = zip(*deal_tensors(chunks(ids, batch), reduce, source.device, across), strict=True)
     return Maps(torch.cat(reduced), torch.cat(layer1[0]) if layer1 else None, {i: r for r, i in enumerate(ids)})
@@ -100,7 +102,7 @@ def build_prototypes(
 
 def in_parts(episodes: pd.DataFrame, shots: int, most: int = MOST_IMAGES) -> Iterator[pd.DataFrame]:
     """``episodes`` in runs that use at most ``most`` images each, for what testing keeps of an image is large."""
-    first, seen = 0, set()
+    first, seen = 0, set[str]()
     for row, (query, supports) in enumerate(zip(episodes["query"], supports_of(episodes, shots), strict=True)):
         ids = {query, *supports}
         if row > first and len(seen | ids) > most:

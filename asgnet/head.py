@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from asgnet.allocation import expand, gpa
 from asgnet.backbones.encoder import Features
 from asgnet.config import ModelConfig
-from asgnet.decoders import ASPP, FEM, classifier, enlarge, resize
+from asgnet.decoders import ASPP, FEM, classifier, enlarge, resize, sides
 from asgnet.superpixel import place_seeds, sgc, to_grid
 
 PUBLISHED_CELLS = 60 * 60  # the grid in whose cells area_per_seed is stated
@@ -38,6 +38,7 @@ class Head(nn.Module):
         self.config = config
         self.parts = list(sources)
         if config.vit != "none":
+            assert vit_channels is not None
             self.project_vit = nn.Conv2d(vit_channels, config.vit_width, kernel_size=1)
             self.parts.append(config.vit_width)
         early, late = (config.dropout if config.dropout_place == place else 0.0 for place in ("features", "context"))
@@ -45,15 +46,21 @@ class Head(nn.Module):
             nn.Conv2d(sum(self.parts), config.width, kernel_size=1, bias=False), nn.Dropout2d(early)
         )
         self.dropout = nn.Dropout2d(late)
-        self.context = FEM(config.width) if config.decoder == "fem" else ASPP(config.width, layer1_channels)
+        self.context: nn.Module
+        if config.decoder == "fem":
+            self.context = FEM(config.width)
+        else:
+            assert layer1_channels is not None
+            self.context = ASPP(config.width, layer1_channels)
         self.classifier = classifier(config.width)
 
     def reduce(self, features: Features) -> Tensor:
         """Features of N images -> (N, width, h, w). Half-precision features are widened to the weights' precision."""
-        x = features.cnn.to(self.down_conv[0].weight.dtype)  # (N, C, h, w)
+        x = features.cnn.to(next(self.down_conv.parameters()).dtype)  # (N, C, h, w)
         if self.config.vit != "none":
+            assert features.vit is not None
             tokens = token_map(features.vit.to(x.dtype), self.config.vit)  # (N, D, t, t)
-            x = torch.cat([x, resize(self.project_vit(tokens), x.shape[2:])], 1)  # (N, C + vit_width, h, w)
+            x = torch.cat([x, resize(self.project_vit(tokens), sides(x))], 1)  # (N, C + vit_width, h, w)
         if self.config.normalise_sources:
             x = standardise(x, self.parts)
         return self.down_conv(x)
@@ -69,7 +76,7 @@ class Head(nn.Module):
         """
         if iterations is None:
             iterations = self.config.iterations_train if self.training else self.config.iterations_eval
-        cells, seeds, fallback = self.place(masks, tuple(reduced.shape[2:]), seeds)
+        cells, seeds, fallback = self.place(masks, sides(reduced), seeds)
         weight, normalise = self.config.spatial_weight, self.config.association
         prototypes, valid = sgc(reduced, cells, seeds, iterations, weight, normalise=normalise)
         return prototypes, valid, fallback
@@ -128,7 +135,7 @@ def token_map(tokens: Tensor, slice_: str) -> Tensor:
     return rearrange(tokens[:, start : start + count], "n (row col) d -> n d row col", row=isqrt(count))
 
 
-def standardise(x: Tensor, sources: tuple[int, ...]) -> Tensor:
+def standardise(x: Tensor, sources: list[int]) -> Tensor:
     """LayerNorm without parameters over the channels of each cell and source: (N, sum(sources), h, w) -> the same,
     channels last."""
     parts = x.movedim(1, -1).split(sources, -1)
@@ -159,8 +166,6 @@ def pixel_loss(margins: Tensor, target: Tensor) -> Tensor:
 def losses(logits: Tensor, auxiliary: list[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of logits (B, 2, *), brought to the target's size, and the mean over the auxiliary heads of theirs;
     target (B, H, W) of 0, 1, 255 (ignored). The published total is their sum."""
-    margins = torch.stack(
-        [margin(output, tuple(target.shape[1:])) for output in (logits, *auxiliary)]
-    )  # (1 + A, B, H, W)
+    margins = torch.stack([margin(output, sides(target)) for output in (logits, *auxiliary)])  # (1 + A, B, H, W)
     means = pixel_loss(margins, target).sum((1, 2, 3)) / (target != 255).sum().clamp(min=1)
     return means[0], means[1:].mean()

@@ -48,7 +48,8 @@ def import_reference(
                 "the study of that dataset with --params"
             )
         root = str(data_root or study.data.root)
-        data = dataclasses.replace(study.data, dataset=dataset, root=root, size=size or published.size)
+        changes: dict[str, Any] = {"dataset": dataset, "root": root, "size": size or published.size}
+        data = dataclasses.replace(study.data, **changes)
     network = load_reference_checkpoint(checkpoint)
     test = dataclasses.replace(study.test, like_for_like=True)
     with _about(checkpoint):

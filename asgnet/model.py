@@ -13,7 +13,7 @@ from asgnet.backbones import ENCODERS, build_encoder, build_vit
 from asgnet.backbones.encoder import Encoder, Features
 from asgnet.backbones.vit import Tokens
 from asgnet.config import ModelConfig
-from asgnet.decoders import enlarge
+from asgnet.decoders import enlarge, sides
 from asgnet.errors import UserError
 from asgnet.head import losses, margin
 from asgnet.residual import ResidualChain
@@ -103,7 +103,7 @@ class ASGNet(nn.Module):
         prototypes = prototypes.unflatten(0, (episodes, shots)).flatten(1, 2)  # (B, K M, width): one pool
         valid = valid.unflatten(0, (episodes, shots)).flatten(1, 2)
         logits, auxiliary = self.head.decode(reduced, prototypes, valid, query.layer1)
-        size = tuple(s_y.shape[2:])
+        size = sides(s_y)
         if not self.training:
             return enlarge(logits, size)
         if y is None:
@@ -116,7 +116,8 @@ class ASGNet(nn.Module):
 
     def trainable_state(self) -> dict[str, Tensor]:
         """What training changes: weights and buffers of head and chain, and the backbone's drifting statistics."""
-        drifts = {f"encoder.{name}" for name, _ in self.encoder.named_buffers()} if self._drifts else set()
+        drifting = self.encoder if self.config.batch_statistics else None
+        drifts = {f"encoder.{name}" for name, _ in drifting.named_buffers()} if drifting is not None else set()
         frozen = ("encoder.", "vit.")
         return {k: v for k, v in self.state_dict().items() if k in drifts or not k.startswith(frozen)}
 
@@ -127,10 +128,6 @@ class ASGNet(nn.Module):
         if wrong:
             raise UserError(f"{source}: these weights belong to another network (first difference: {wrong[0]})")
         self.load_state_dict(weights, strict=False)
-
-    @property
-    def _drifts(self) -> bool:
-        return self.config.batch_statistics and self.encoder is not None
 
 
 def _token_channels(config: ModelConfig, vit: Tokens | None) -> int | None:

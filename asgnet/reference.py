@@ -1,6 +1,7 @@
 """Reading a published ASGNet checkpoint."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from asgnet.config import ModelConfig
 from asgnet.errors import UserError
 from asgnet.model import ASGNet
 
-SHARED = (
+Names = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]  # a pattern, and what it becomes
+
+SHARED: Names = (
     (r"layer([0-3])\.", r"encoder.layers.\1."),
     (r"down_conv\.", r"head.down_conv."),
     (r"cls\.", r"head.classifier."),
 )
-FEM_NAMES = (
+FEM_NAMES: Names = (
     (r"corr_conv\.", r"head.context.merge."),
     (r"alpha_conv\.", r"head.context.descend."),
     (r"beta_conv\.", r"head.context.refine."),
@@ -25,7 +28,7 @@ FEM_NAMES = (
     (r"res1\.", r"head.context.fuse."),
     (r"res2\.", r"head.context.polish."),
 )
-ASPP_NAMES = (
+ASPP_NAMES: Names = (
     (r"corr_conv\.", r"head.context.merge."),
     (r"skip([123])\.([13])\.", lambda m: f"head.context.residuals.{int(m[1]) - 1}.{int(m[2]) - 1}."),
     (r"ASPP\.layer6_0\.", r"head.context.everywhere."),
@@ -49,7 +52,8 @@ def load_reference_checkpoint(path: Path | str, **overrides: Any) -> ASGNet:
     published = {key: value for key, value in published.items() if not key.startswith(UNUSED)}
     decoder = "aspp" if any(key.startswith("ASPP.") for key in published) else "fem"
     backbone = "resnet101" if "layer3.22.conv1.weight" in published else "resnet50"
-    config = ModelConfig(**{"backbone": backbone, "decoder": decoder, "published_seed_count": True} | overrides)
+    settings: dict[str, Any] = {"backbone": backbone, "decoder": decoder, "published_seed_count": True}
+    config = ModelConfig(**settings | overrides)
     network = ASGNet(config)
     _load(network, {rename(key, decoder): value for key, value in published.items()}, path)
     return network.eval()

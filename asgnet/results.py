@@ -82,11 +82,11 @@ def find_runs(results: Path | str, arms: Sequence[str] | None = None) -> list[Ru
 
 def blocks_of(runs: Sequence[Run], shots: int) -> dict[str, Blocks]:
     """The test episodes of every arm that was tested with ``shots``: arm -> {(fold, random seed): episodes}."""
-    blocks: dict[str, dict] = {}
+    blocks: dict[str, dict[tuple[int, int], pd.DataFrame]] = {}
     for run in runs:
         if shots in run.shots():
             blocks.setdefault(run.arm, {})[run.fold, run.seed] = run.episodes(shots)
-    return blocks
+    return {**blocks}
 
 
 def histories(runs: Sequence[Run]) -> pd.DataFrame:

@@ -115,5 +115,6 @@ def score_trial(
 def made_fast(study: Study, network: ASGNet) -> ASGNet:
     """``network`` on the device, with its encoder as a trained run's (`load_run`)."""
     device = pick_device()
-    network.encoder = for_inference(network.encoder, fast_dtype(device, study.compute.precision))
+    if network.encoder is not None:
+        network.encoder = for_inference(network.encoder, fast_dtype(device, study.compute.precision))
     return network.to(device)

@@ -14,6 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -96,8 +97,8 @@ class Extractor:
         """(n, 3, S, S) float32 -> cnn (n, C, h, w), vit (n, 1 + T, D), in half precision on the CPU."""
         images = images.to(self.device)
         with autocast(self.device, self.dtype):
-            features = Features(cnn=self.encoder(images).cnn, vit=self.vit(images))
-        return Features(cnn=features.cnn.half().cpu(), vit=features.vit.half().cpu())
+            cnn, vit = self.encoder(images).cnn, self.vit(images)
+        return Features(cnn=cnn.half().cpu(), vit=vit.half().cpu())
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The weights of both networks by name."""
@@ -154,7 +155,7 @@ def _fill(study: Study, tree: Tree, extractor: Extractor, table: pd.DataFrame, f
     start = _rows_done(done_file, len(table), key)
     if start == 0:  # what is counted there would soon be overwritten
         done_file.unlink(missing_ok=True)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.memmap] = {}
     batch = study.features.batch
     for first in track(range(start, len(table), batch), "features", initial=start // batch):
         part = table.iloc[first : first + batch]
@@ -164,6 +165,7 @@ def _fill(study: Study, tree: Tree, extractor: Extractor, table: pd.DataFrame, f
         ]
         values = {"image": np.stack([p[0] for p in pairs]), "mask": np.stack([p[1] for p in pairs])}
         features = extractor(normalise(values["image"]))
+        assert features.vit is not None
         values |= {"cnn": features.cnn.permute(0, 2, 3, 1).numpy(), "vit": features.vit.numpy()}
         if not arrays:
             arrays = open_arrays(folder, len(table), "r+") if start else _new_arrays(folder, len(table), values)
@@ -191,7 +193,7 @@ def _rows_done(done_file: Path, rows: int, key: str) -> int:
     return progress["rows"] if progress["key"] == key else 0
 
 
-def open_arrays(folder: Path, rows: int, mode: str = "r") -> dict[str, np.ndarray]:
+def open_arrays(folder: Path, rows: int, mode: Literal["r", "r+"] = "r") -> dict[str, np.memmap]:
     """The arrays of a store, memory-mapped. Raises OSError or ValueError where one is missing, cut off or of another
     shape or type than such a store of that many rows has."""
     arrays = {}
@@ -206,7 +208,7 @@ def open_arrays(folder: Path, rows: int, mode: str = "r") -> dict[str, np.ndarra
     return arrays if mode == "r" else {name: np.load(folder / f"{name}.npy", mmap_mode=mode) for name in arrays}
 
 
-def _new_arrays(folder: Path, rows: int, samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _new_arrays(folder: Path, rows: int, samples: dict[str, np.ndarray]) -> dict[str, np.memmap]:
     return {
         name: open_memmap(folder / f"{name}.npy", mode="w+", dtype=sample.dtype, shape=(rows, *sample.shape[1:]))
         for name, sample in samples.items()

@@ -153,7 +153,8 @@ def association(
 def augmented_cells(features: Tensor, spatial_weight: float) -> tuple[Tensor, Tensor]:
     """Features (B, C, h, w) -> cells (B, P, C), P = h w, and the same with (row, col) / r appended (B, P, C + 2)."""
     flat = features.float().flatten(2).transpose(1, 2)  # (B, P, C)
-    place = torch.stack(coordinates(*features.shape[2:], features.device), 1) / spatial_weight**0.5  # (P, 2)
+    height, width = features.shape[2:]
+    place = torch.stack(coordinates(height, width, features.device), 1) / spatial_weight**0.5  # (P, 2)
     return flat, torch.cat([flat, place.expand(len(flat), -1, -1)], 2)
 
 

@@ -68,11 +68,11 @@ def train(
     optimiser = torch.optim.SGD(
         model.trainable_parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    count = config.epochs * config.steps_per_epoch
+    count = config.epochs * config.pass_steps
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimiser, count, config.power)
     scaler = torch.amp.GradScaler(source.device.type, enabled=source.dtype == torch.float16)
     history: list[dict[str, Any]] = []
-    best = {"miou": -1.0, "epoch": 0, "weights": {}}
+    best: dict[str, Any] = {"miou": -1.0, "epoch": 0, "weights": {}}
     first = rank() == 0  # it reports and writes
     if state is not None and (saved := load_state(state)) is not None:
         model.load_state_dict(saved["model"], strict=False)
@@ -83,12 +83,12 @@ def train(
         for row in history if first else ():
             report(row)
     loss_of = shared(StepLoss(model, source, config.auxiliary, seed, void))
-    steps = training_steps(source, images, config, seed, len(history) * config.steps_per_epoch, workers)
+    steps = training_steps(source, images, config, seed, len(history) * config.pass_steps, workers)
     for epoch in range(len(history) + 1, config.epochs + 1):
         model.train()
         row = {"epoch": epoch, "lr": schedule.get_last_lr()[0]}
         losses = torch.zeros((), device=source.device)
-        for _ in range(config.steps_per_epoch):
+        for _ in range(config.pass_steps):
             loss = loss_of(next(steps))
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
@@ -96,7 +96,7 @@ def train(
             scaler.update()
             schedule.step()
             losses += loss.detach()
-        row["loss"] = float(total(losses)) / processes() / config.steps_per_epoch
+        row["loss"] = float(total(losses)) / processes() / config.pass_steps
         for name in monitored:
             scored = score_episodes(model, source, monitored[name], config.shots, loss=True, across=True)
             row |= {f"{name}_loss": float(scored["loss"].mean()), f"{name}_miou": miou(scored)}

@@ -94,6 +94,7 @@ def _score(
         if frozen is None:
             prediction = torch.ones_like(target)
         else:
+            assert threshold is not None
             score = _similarity(arm, source, frozen, part, shots)[None]
             prediction = unfit(score, *target.shape[1:]) > threshold
         counts.append(intersection_union(prediction, target)[0].cpu())
@@ -111,7 +112,11 @@ def _frozen(arm: TrainingFree, source: Source, episodes: pd.DataFrame, shots: in
     for first in range(0, len(ids), 16):
         chunk = ids[first : first + 16]
         features = source.frozen(chunk, [0] * len(chunk))
-        chosen = features.cnn if arm.features == "cnn" else tokens_to_map(features.vit)
+        if arm.features == "cnn":
+            chosen = features.cnn
+        else:
+            assert features.vit is not None
+            chosen = tokens_to_map(features.vit)
         maps.append(F.normalize(chosen.float(), dim=1))
     return _Frozen(torch.cat(maps), {image_id: row for row, image_id in enumerate(ids)})
 

@@ -83,6 +83,8 @@ def test_an_epoch_may_be_one_pass_over_the_training_images(study):
     shown = index[(index["split"] == "train") & ~index["class"].between(6, 10)]["id"].nunique()
     assert trained.steps == -(-shown // 32)
     assert dataclasses.replace(train, steps_per_epoch=7).on(100).steps_per_epoch == 7
+    with pytest.raises(ValueError, match="follow from the fold's images"):
+        _ = train.pass_steps
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(study):

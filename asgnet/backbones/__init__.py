@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 RANDOM = "random initialisation"
-ENCODERS: dict[str, type[Encoder]] = {
+RESNETS: dict[str, type[ResNet]] = {
     "resnet50": DeepStemResNet,
     "resnet101": DeepStemResNet,
     "resnet50_7x7": SevenStemResNet,
     "resnet101_7x7": SevenStemResNet,
-    "lite0": Lite0,
 }
+ENCODERS: dict[str, type[Encoder]] = {**RESNETS, "lite0": Lite0}
 
 
 def build_encoder(config: ModelConfig, weights_dir: Path | str = "initmodel", pretrained: bool = True) -> Encoder:
@@ -46,17 +46,18 @@ def build_encoder(config: ModelConfig, weights_dir: Path | str = "initmodel", pr
     randomly initialised, the same on every call. Raises UserError for weights that are missing or do not fit.
     """
     source = RANDOM
+    encoder: Encoder
     with _repeatable():
         if config.backbone == "lite0":
             classifier = lite0_classifier()
             if pretrained:
                 source = load_lite0_classifier(classifier, weights_dir)
-            encoder: Encoder = Lite0(classifier, config.batch_statistics)
+            encoder = Lite0(classifier, config.batch_statistics)
         else:
             depth = int(config.backbone.removeprefix("resnet").removesuffix("_7x7"))
-            encoder = ENCODERS[config.backbone](depth, config.batch_statistics)
+            encoder = resnet = RESNETS[config.backbone](depth, config.batch_statistics)
             if pretrained:
-                source = _load_resnet(encoder, BACKBONES[config.backbone], weights_dir)
+                source = _load_resnet(resnet, BACKBONES[config.backbone], weights_dir)
     encoder.source = source
     return encoder
 

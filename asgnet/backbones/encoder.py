@@ -38,6 +38,7 @@ class Encoder(nn.Module):
     sources: tuple[int, ...]
     layer_channels: tuple[tuple[int, int], ...]
     layer_strides: tuple[int, ...]
+    source: str  # of the weights; set by `asgnet.backbones.build_encoder`
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -58,7 +59,7 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Features:
         """ImageNet-normalised images (N, 3, H, W) -> Features without ViT tokens."""
         outputs = list(self.run(self.prepare(images)))
-        return Features(cnn=self.collect(outputs), layer1=outputs[1])
+        return Features(cnn=self.collect(outputs), layer1=last(outputs[1]))
 
     def run(self, prepared: Tensor) -> Iterator[LayerOutput]:
         """Prepared images -> the outputs of layer0 .. layer3, one after another."""
@@ -74,6 +75,11 @@ class Encoder(nn.Module):
 
     def train(self, mode: bool = True) -> "Encoder":
         return super().train(mode and self.batch_statistics)
+
+
+def last(output: LayerOutput) -> Tensor:
+    """A layer's output; of several taps the last."""
+    return output if isinstance(output, Tensor) else output[-1]
 
 
 def renormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -25,7 +25,7 @@ def for_inference(encoder: Encoder, dtype: torch.dtype = torch.float32) -> Encod
     folded = copy.deepcopy(encoder).eval()
     fold_batchnorm(folded)
     _replace_depthwise(folded)
-    return _Fast(folded.requires_grad_(False).to(dtype=dtype, memory_format=torch.channels_last), dtype)
+    return _Fast(folded.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last), dtype)
 
 
 class _Fast(Encoder):
@@ -36,7 +36,7 @@ class _Fast(Encoder):
         self.layer_strides, self.mean, self.std = folded.layer_strides, folded.mean, folded.std
 
     @property
-    def layers(self) -> nn.ModuleList:
+    def layers(self) -> nn.ModuleList:  # type: ignore[override]  # as a module of its own it would have two names
         return self.folded.layers
 
     def prepare(self, images: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """EfficientNet-Lite0 as ASGNet's backbone (facts page, "Weights"; Tan and Le 2019, without squeeze-and-excitation)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
-from asgnet.backbones.encoder import Encoder, LayerOutput
+from asgnet.backbones.encoder import Encoder, LayerOutput, last
 
 
 class Lite0(Encoder):
@@ -24,7 +25,7 @@ class Lite0(Encoder):
     def __init__(self, classifier: nn.Module | None = None, batch_statistics: bool = False) -> None:
         """Take the layers of ``classifier`` (from ``lite0_classifier``), or of a randomly initialised one."""
         super().__init__(batch_statistics)
-        net = lite0_classifier() if classifier is None else classifier
+        net: Any = lite0_classifier() if classifier is None else classifier
         stages = net.blocks
         self.layers = nn.ModuleList(
             [
@@ -38,7 +39,7 @@ class Lite0(Encoder):
 
     def collect(self, outputs: Sequence[LayerOutput]) -> Tensor:
         _, _, layer2, taps = outputs
-        return torch.cat([layer2, *taps], dim=1)  # (N, 40 + 112 + 320, h, w)
+        return torch.cat([last(layer2), *taps], dim=1)  # (N, 40 + 112 + 320, h, w)
 
 
 class TappedStages(nn.ModuleList):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from asgnet.backbones.encoder import Encoder, LayerOutput
+from asgnet.backbones.encoder import Encoder, LayerOutput, last
 
 BLOCKS = {50: (3, 4, 6), 101: (3, 4, 23)}  # bottlenecks of layer1, layer2, layer3
 EXPANSION = 4
@@ -40,7 +40,7 @@ class ResNet(Encoder):
         raise NotImplementedError
 
     def collect(self, outputs: Sequence[LayerOutput]) -> Tensor:
-        return torch.cat([outputs[3], outputs[2]], dim=1)  # (N, 1536, h, w)
+        return torch.cat([last(outputs[3]), last(outputs[2])], dim=1)  # (N, 1536, h, w)
 
 
 class DeepStemResNet(ResNet):

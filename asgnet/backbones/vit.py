@@ -1,5 +1,7 @@
 """Tokens of a frozen vision transformer (Dosovitskiy et al. 2021; DINOv2: Oquab et al. 2023)."""
 
+from typing import Any
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ class Tokens(nn.Module):
     """
 
     source = "random initialisation"
+    net: Any  # timm's model
 
     def __init__(self, model: str = "vit_small_patch14_dinov2", size: int = 196) -> None:
         """timm's ``model`` on images of ``size`` pixels a side, randomly initialised.

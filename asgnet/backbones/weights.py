@@ -7,7 +7,7 @@ run code. The names inside are translated by `naming.py`. `asgnet weights` lists
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import safetensors.torch
 import timm
@@ -130,6 +130,7 @@ def remedy(model: str) -> str:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Every tensor of a .safetensors, .pth or .onnx file by name; wrappers (`state_dict`, `module.`) are taken off."""
+    tensors: Any  # what the file holds
     try:
         match path.suffix:
             case ".safetensors":

@@ -39,15 +39,17 @@ def open_classes(name: str, root: Path | str) -> tuple[str, ...]:
 def _definition(name: str, folds_of: str = "interleaved") -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
     # Each dataset's definition is imported when it is asked for: `parts` brings its renderer along.
     if name == "parts":
-        from asgnet.data.parts import CLASSES, FOLDS
-    elif name == "pascal5i":
-        from asgnet.data.voc import CLASSES, FOLDS
-    elif name == "coco20i":
-        from asgnet.data.coco import CLASSES, FOLDS
+        from asgnet.data import parts
 
-        if folds_of not in FOLDS:
-            raise UserError(f"unknown convention of folds '{folds_of}': expected one of {', '.join(FOLDS)}")
-        return CLASSES, FOLDS[folds_of]
-    else:
-        raise UserError(f"unknown dataset '{name}': expected one of {', '.join(DATASETS)}")
-    return CLASSES, FOLDS
+        return parts.CLASSES, parts.FOLDS
+    if name == "pascal5i":
+        from asgnet.data import voc
+
+        return voc.CLASSES, voc.FOLDS
+    if name == "coco20i":
+        from asgnet.data import coco
+
+        if folds_of not in coco.FOLDS:
+            raise UserError(f"unknown convention of folds '{folds_of}': expected one of {', '.join(coco.FOLDS)}")
+        return coco.CLASSES, coco.FOLDS[folds_of]
+    raise UserError(f"unknown dataset '{name}': expected one of {', '.join(DATASETS)}")

@@ -27,7 +27,8 @@ def check_folder(root: Path | str) -> tuple[list[str], int]:
     """What is wrong with a folder of the layout of `asgnet.data.folder`, a line each, and how many photographs it has.
     Raises UserError where there is no class folder at all."""
     tree = FolderTree(root)
-    problems, count, seen = [], 0, {}
+    problems: list[str] = []
+    count, seen = 0, dict[str, tuple[Path, str]]()
     if len(tree.classes) < 2:
         problems.append(f"{tree.root}: one class; at least 2 are needed, one to train on and one that is novel")
     for folder in sorted(path for path in tree.root.iterdir() if path.name[0] != "."):
@@ -47,10 +48,11 @@ def check_voc(root: Path | str, classes: Sequence[str]) -> tuple[list[str], int]
     """The same for a tree of the VOC layout whose masks hold the numbers of ``classes``. Raises UserError where its
     folders are missing."""
     tree = Tree(root, classes, ())
-    problems, listed = [], Counter()
-    for read in (lambda: train_ids(tree.root), lambda: read_list(tree.root / LISTS / "val.txt")):
+    problems: list[str] = []
+    listed: Counter[str] = Counter()
+    for ids in (lambda: train_ids(tree.root), lambda: read_list(tree.root / LISTS / "val.txt")):
         try:
-            listed.update(dict.fromkeys(read(), 1))
+            listed.update(dict.fromkeys(ids(), 1))
         except UserError as error:
             problems.append(str(error))
     problems += [f"{i} stands in the train and the test list: take it off one" for i, n in listed.items() if n > 1]

@@ -102,7 +102,9 @@ def _load(source: Picture, name: str) -> Image.Image:
     except PermissionError:
         raise UserError(f"{name}: no permission to read it") from None
     except (Image.DecompressionBombError, MemoryError):
-        raise UserError(f"{name}: over {2 * Image.MAX_IMAGE_PIXELS:,} pixels, or memory; make it smaller") from None
+        raise UserError(
+            f"{name}: over {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, or memory; make it smaller"
+        ) from None
     except Exception as error:  # each format's reader meets damage with errors of its own
         raise UserError(
             f"cannot read the image {name}: damaged, or none of {', '.join(FORMATS)}; save it again as JPEG or PNG"

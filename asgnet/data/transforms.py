@@ -74,7 +74,7 @@ def fit_published(image: np.ndarray, mask: np.ndarray, size: int) -> tuple[np.nd
 
     The facts page gives the rounding; which interpolation and which colour it does not. Both are taken from PFENet, of
     which the published code says that it builds on it, and are not certain."""
-    height, width = published_content_size(*mask.shape, size)
+    height, width = published_content_size(mask.shape[0], mask.shape[1], size)
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()  # (1, 3, H, W)
     photo = F.interpolate(pixels, (height, width), mode="bilinear", align_corners=False)[0]
     labels = F.interpolate(torch.from_numpy(mask)[None, None].float(), (height, width), mode="nearest")[0, 0]
@@ -104,7 +104,7 @@ def normalise(
 
 
 def _scaled(image: np.ndarray, mask: np.ndarray, long_side: float) -> tuple[Image.Image, Image.Image]:
-    height, width = content_size(*mask.shape, long_side)
+    height, width = content_size(mask.shape[0], mask.shape[1], long_side)
     photo = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     return photo, Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
 

@@ -8,7 +8,8 @@ from asgnet.errors import UserError
 from asgnet.evaluate import score_episodes
 from asgnet.model import ASGNet
 from asgnet.plots.panels import Prediction
-from asgnet.source import Source, class_target
+from asgnet.source import Source
+from asgnet.store import class_target
 
 
 def predictions(model: ASGNet, source: Source, episodes: pd.DataFrame, shots: int = 1) -> list[Prediction]:

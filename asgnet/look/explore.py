@@ -13,6 +13,7 @@ from asgnet.checkpoint import HEAD
 from asgnet.config import Study
 from asgnet.data.episodes import read_episodes
 from asgnet.data.transforms import fit
+from asgnet.decoders import sides
 from asgnet.device import autocast
 from asgnet.errors import UserError
 from asgnet.evaluate import score
@@ -90,11 +91,11 @@ class Explorer:
         query, ids, label = row["query"], _first_supports(row["supports"], settings["shots"]), int(row["class"])
 
         images = [*ids, query]
-        reduced, layer1 = zip(*(self._reduced(arm, fold, seed, i) for i in images), strict=True)
-        layer1 = None if layer1[0] is None else torch.cat(layer1)
+        reduced, fine = zip(*(self._reduced(arm, fold, seed, i) for i in images), strict=True)
+        layer1 = None if fine[0] is None else torch.cat(fine)
         maps = Maps(torch.cat(reduced), layer1, {i: k for k, i in enumerate(images)})
         masks = self.source.masks(ids, [0] * len(ids), [label] * len(ids)) == 1  # (K, S, S)
-        cells, seeds, _ = head.place(masks, tuple(maps.reduced.shape[2:]))
+        cells, seeds, _ = head.place(masks, sides(maps.reduced))
         prototypes, valid, fallback = head.prototypes(maps.reduced[:-1], masks, seeds)
         found = Prototypes(prototypes, valid, fallback, {(i, label): k for k, i in enumerate(ids)})
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from asgnet.data.transforms import fit
+from asgnet.decoders import sides
 from asgnet.look.inside import allocation_of, shots_of
 from asgnet.model import ASGNet
 from asgnet.plots import trace
@@ -19,7 +20,7 @@ from asgnet.predict import Learned, Prediction
 def superpixels(model: ASGNet, learned: Learned, found: Prediction) -> Image.Image:
     """Each support with its seed cells and superpixels, and the query with the prototype that each cell is given."""
     inside = learned.masks == 1  # (K, S, S)
-    cells, seeds, _ = model.head.place(inside, tuple(learned.reduced.shape[2:]))
+    cells, seeds, _ = model.head.place(inside, sides(learned.reduced))
     pictures = list(zip(learned.images, inside.cpu().numpy(), strict=True))
     shots = shots_of(model.head, pictures, learned.reduced, cells, seeds, learned.valid)
     _, guide, _ = allocation_of(model.head, found.reduced, learned.prototypes, learned.valid)

@@ -3,7 +3,7 @@
 import gc
 from typing import Any
 
-from IPython.display import Image, display
+from IPython.display import DisplayHandle, Image, display
 from ipywidgets import HTML, Dropdown, HBox, IntSlider, SelectionSlider, VBox
 
 from asgnet.look.explore import Explorer
@@ -52,7 +52,8 @@ class Panel:
         self.shown = IntSlider(1, 1, start["shots"], description="support", **lazy)
         self.message = HTML()
         self.picture = b""  # PNG
-        self._handle, self._settling = None, False
+        self._handle: DisplayHandle | None = None
+        self._settling = False
         for control in self.controls:
             control.observe(self._moved, "value")
 

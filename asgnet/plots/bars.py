@@ -3,6 +3,7 @@ vertical axis, so that their names never collide however many there are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,8 +144,11 @@ def _forest(
         _interval_points(axis, rows["difference"].mask(beyond), rows, place, look)
         for y, value in zip(place[beyond], rows["difference"][beyond], strict=True):
             edge, arrow = (0, f"\u25c2 {value:+.1f}") if value < 0 else (1, f"{value:+.1f} \u25b8")
-            side = {"xycoords": ("axes fraction", "data"), "va": "center", "ha": ("left", "right")[edge]}
-            axis.annotate(arrow, (edge, y), ((4, -4)[edge], 0), textcoords="offset points", fontsize=6.5, **side)
+            side: dict[str, Any] = {"ha": ("left", "right")[edge], "xytext": ((4, -4)[edge], 0)}
+            axis.annotate(
+                arrow, (edge, y), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+                fontsize=6.5, **side,
+            )  # fmt: skip
         for y, p in zip(place, rows["p_holm"], strict=True):
             if np.isfinite(p):
                 text = "p < 0.01" if p < 0.01 else f"p = {p:.2f}"

@@ -2,6 +2,7 @@
 the pairing on identical episodes lets one say, the difference to the reference setting."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,20 +147,20 @@ def level(axis: Axes, place: pd.Series, rows: pd.DataFrame, look: style.Look, co
 def difference(axis: Axes, place: pd.Series, rows: pd.DataFrame, look: style.Look, connect: bool = True) -> None:
     """The paired difference with its interval; the reference stands hollow on the line at 0."""
     reference = rows["difference"].isna()
-    ends = (rows[name].fillna(0) for name in ("difference", "difference_low", "difference_high"))
+    value, low, high = (rows[name].fillna(0) for name in ("difference", "difference_low", "difference_high"))
     axis.axhline(0, color="black", linewidth=0.6)
-    _points(axis, place, *ends, look, connect)
+    _points(axis, place, value, low, high, look, connect)
     axis.plot(place[reference], 0 * place[reference], look.marker, color="white", markeredgecolor="black",
               markeredgewidth=0.9, zorder=3)  # fmt: skip
     axis.grid(axis="y")
 
 
-def line(look: style.Look, text: str, **options) -> Line2D:
+def line(look: style.Look, text: str, **options: Any) -> Line2D:
     """A legend's entry for a line with markers."""
     return Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=text, **options)
 
 
-def name_axes(column: Sequence[Axes], to: str = "hollow mark", shots: int | None = None) -> None:
+def name_axes(column: Sequence[Axes] | np.ndarray, to: str = "hollow mark", shots: int | None = None) -> None:
     """Names of the vertical axes of a column of two; to: what the differences are to; shots: if all have as many."""
     column[0].set_ylabel((f"{shots}-shot " if shots else "") + f"{MIOU},\n95 % interval")
     column[1].set_ylabel(f"difference to\n{to} (points)")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import seaborn as sns
 from matplotlib import rc_context
@@ -51,7 +52,7 @@ class Look:
     """How one series is told apart: by colour, and without colour by line, marker or hatch."""
 
     colour: str
-    line: str | tuple
+    line: Any  # a name or a pattern of Matplotlib
     marker: str
     hatch: str
 
@@ -75,7 +76,7 @@ def label(arm: str) -> str:
     return arm.replace("_", " ")
 
 
-def legend_above(figure: Figure, handles: Sequence, **options) -> None:
+def legend_above(figure: Figure, handles: Sequence, **options: Any) -> None:
     """One row of legend above all axes."""
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1.6, **options)
 

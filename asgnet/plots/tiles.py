@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -65,7 +66,7 @@ def page(rows: Sequence[Row], width: float, columns: int, title: str = "", label
     counts = [max(columns, len(row.tiles)) for row in rows]
     sides = [(width - left - MARGIN) / (count + (count - 1) * GAP) for count in counts]
     height = top + sum(sides) + sum(TITLE + HEADING * bool(row.heading) for row in rows) + MARGIN
-    figure = Figure(figsize=(width, height), layout="none")
+    figure = Figure(figsize=(width, height), layout="none")  # type: ignore[arg-type]  # which the stubs do not know
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axis.set_axis_off()
     axis.text(left, 0.04, title, va="top", weight="bold", fontsize=8)
@@ -132,7 +133,7 @@ def _lines(axis: Axes, every: Sequence[Placed]) -> None:
 
 
 def _edged(
-    axis: Axes, lines: list[np.ndarray], width: float, colour: str = "white", style: str = "solid", **options
+    axis: Axes, lines: list[np.ndarray], width: float, colour: str = "white", style: str = "solid", **options: Any
 ) -> None:
     """Lines (n, 2) of places (x, y) on a dark edge."""
     for hue, wide, dashes in (("black", width + 0.9, "solid"), (colour, width, style)):
@@ -163,6 +164,8 @@ def _marks(axis: Axes, every: Sequence[Placed]) -> None:
             ends.append(end)
             colours.append(overlay.REGIONS[(tile.first + k) % len(overlay.REGIONS)])
     if seeds:
-        axis.scatter(*np.array(seeds).T, s=np.square(wide), c="white", edgecolors="black", linewidths=0.7, zorder=4)
+        x, y = np.array(seeds).T
+        axis.scatter(x, y, s=np.square(wide), c="white", edgecolors="black", linewidths=0.7, zorder=4)
     if ends:
-        axis.scatter(*np.array(ends).T, s=4.5**2, c=colours, edgecolors="white", linewidths=0.8, zorder=4)
+        x, y = np.array(ends).T
+        axis.scatter(x, y, s=4.5**2, c=colours, edgecolors="white", linewidths=0.8, zorder=4)

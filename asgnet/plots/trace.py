@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from matplotlib import colormaps
@@ -50,6 +51,9 @@ class Trace:
     probability: np.ndarray  # (h, w): the similarities put together, as the decoder reads them
     prediction: np.ndarray  # (S, S) bool
     iou: float  # per cent, at the query's original size
+
+
+Shown = TypeVar("Shown", Shot, Trace)
 
 
 @style.paper
@@ -131,7 +135,7 @@ def _thinned(trace: Trace) -> Trace:
     while size % (2 * step) == 0 and size // (2 * step) >= ENOUGH:  # corners stay corners
         step *= 2
 
-    def thin(shown: Shot | Trace, *names: str) -> Shot | Trace:
+    def thin(shown: Shown, *names: str) -> Shown:
         return replace(shown, **{name: getattr(shown, name)[::step, ::step] for name in names})
 
     shots = tuple(thin(shot, "image", "mask") for shot in trace.shots)
@@ -239,7 +243,7 @@ def _numbers(labels: np.ndarray, size: int, least: float = 0.006) -> list[tuple[
     names, areas = np.unique(labels[labels >= 0], return_counts=True)
     for name in names[np.argsort(-areas, kind="stable")][: (areas > least * labels.size).sum()]:
         depth = distance_transform_edt(np.pad(labels == name, 1))[1:-1, 1:-1]
-        row, col = (np.unravel_index(depth.argmax(), depth.shape) * scale).clip(0.05 * size, 0.95 * size)
+        row, col = np.multiply(np.unravel_index(depth.argmax(), depth.shape), scale).clip(0.05 * size, 0.95 * size)
         if all(max(abs(row - other[1]), abs(col - other[2])) > 0.08 * size for other in found):
             found.append((str(name + 1), row, col))
     return found

@@ -2,6 +2,7 @@
 episode."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from asgnet.plots import overlay, style
 
 MAP = "cividis"  # lightness rises with the value
-DOT = {"color": "white", "markeredgecolor": "black", "markeredgewidth": 0.7}
+DOT: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "markeredgewidth": 0.7}
 
 
 @style.paper

@@ -7,6 +7,7 @@ from asgnet.ablation import parts_on_grid, score_variations, variations
 from asgnet.clusterers import cluster
 from asgnet.config import Study
 from asgnet.data.episodes import pairs_of, read_episodes
+from asgnet.decoders import sides
 from asgnet.errors import UserError
 from asgnet.files import atomic_path
 from asgnet.gallery import build_maps, chunks, in_parts
@@ -56,7 +57,7 @@ def superpixel_quality(model: ASGNet, source: Source, episodes: pd.DataFrame) ->
     for chunk in chunks(pairs_of(episodes, 1), 16):
         ids, classes = [i for i, _ in chunk], [c for _, c in chunk]
         reduced, _ = maps.of(ids)
-        grid = tuple(reduced.shape[2:])
+        grid = sides(reduced)
         cells, seeds, _ = model.head.place(source.masks(ids, [0] * len(ids), classes) == 1, grid)
         count = (seeds >= 0).all(2).sum(1).tolist()
         true = parts_on_grid(source, chunk, grid).numpy()

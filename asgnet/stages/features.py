@@ -1,6 +1,7 @@
 """The features stage: the frozen-feature store."""
 
 from dataclasses import asdict
+from typing import Any
 
 from asgnet.config import Study
 from asgnet.data import open_dataset
@@ -21,7 +22,7 @@ def make_features(study: Study) -> None:
     index = read_index(layout.index)
     tree, extractor = open_dataset(study.data.dataset, study.data.root, study.data.folds_of), Extractor(study)
     model = {k: v for k, v in asdict(study.model).items() if k in ("backbone", "vit_model", "vit_size")}
-    params = {"data": asdict(study.data), "features": asdict(study.features), "model": model}
+    params: dict[str, Any] = {"data": asdict(study.data), "features": asdict(study.features), "model": model}
     params["precision"] = study.compute.precision
     files = [layout.index, *tree.files(index["id"].unique())]
     key = fingerprint(params, files, MODULES, extractor.tensors())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -58,7 +59,7 @@ class Drawer(StudyDrawer):
 
     def __init__(self, study: Study) -> None:
         super().__init__(study, Layout.of(study).results)
-        arms = {**study.training_free, **study.arms}
+        arms: dict[str, Any] = {**study.training_free, **study.arms}
         self.labels = {name: arm.label for name, arm in arms.items()}
 
     def _read(self, name: str) -> pd.DataFrame:

@@ -63,7 +63,8 @@ def trained_comparisons(study: Study, group: Group) -> Iterator[Comparison]:
 
 def varied_blocks(study: Study, arm: str, tests: dict[int, pd.DataFrame]) -> Varied:
     """What `asgnet ablate` measured on the runs of one arm, with the identity of its episodes."""
-    layout, found = Layout.of(study), {}
+    layout = Layout.of(study)
+    found: dict[tuple[str, str, int], dict[tuple[int, int], pd.DataFrame]] = {}
     for fold in study.ablation.folds:
         for seed in study.ablation.seeds:
             table = read_variations(layout.run(arm, fold, seed) / "variations.csv")
@@ -72,7 +73,7 @@ def varied_blocks(study: Study, arm: str, tests: dict[int, pd.DataFrame]) -> Var
                 named = tests[fold][["episode", "class", "query"]].assign(supports=supports)
                 block = named.merge(part[["episode", *COUNTS]], on="episode", validate="one_to_one")
                 found.setdefault((name, setting, int(shots)), {})[fold, seed] = block
-    return found
+    return {**found}
 
 
 def read_variations(path: Path) -> pd.DataFrame:

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from torch import nn
-
-from asgnet.backbones import build_encoder, build_vit
+from asgnet.backbones import Encoder, Tokens, build_encoder, build_vit
 from asgnet.backbones.inference import for_inference
 from asgnet.checkpoint import load_head
 from asgnet.config import ComputeConfig, FeaturesConfig, ModelConfig, Study
@@ -40,8 +38,8 @@ def refuse_like_for_like(study: Study) -> None:
 def build_model(study: Study, arm: str, seed: int, source: Source) -> ASGNet:
     """The arm's network with fresh trainable weights that depend on the random seed alone."""
     config = study.model_of(arm)
-    frozen = _frozen(study.features, config, study.compute)
-    return _placed(init_model(config, seed, sources=source.sources, **frozen), study.compute)
+    encoder, vit = _frozen(study.features, config, study.compute)
+    return _placed(init_model(config, seed, sources=source.sources, encoder=encoder, vit=vit), study.compute)
 
 
 def load_run(study: Study, folder: Path) -> ASGNet:
@@ -52,8 +50,8 @@ def load_run(study: Study, folder: Path) -> ASGNet:
 def load_network(features: FeaturesConfig, folder: Path, compute: ComputeConfig = DEFAULT_COMPUTE) -> ASGNet:
     """`load_run` outside of a study: ``features`` says which frozen networks it needs, and where their weights are."""
     weights, config, sources = load_head(folder)
-    frozen = _frozen(features, config, compute)
-    model = _placed(ASGNet(config, sources=sources, **frozen), compute)
+    encoder, vit = _frozen(features, config, compute)
+    model = _placed(ASGNet(config, encoder, vit, sources), compute)
     model.load_trainable(weights, str(folder))
     return model.eval()
 
@@ -66,8 +64,10 @@ def _placed(model: ASGNet, compute: ComputeConfig) -> ASGNet:
     return model.to(pick_device())
 
 
-def _frozen(features: FeaturesConfig, config: ModelConfig, compute: ComputeConfig) -> dict[str, nn.Module | None]:
-    """The frozen networks that a run needs beside the store: none, where stored features say everything."""
+def _frozen(
+    features: FeaturesConfig, config: ModelConfig, compute: ComputeConfig
+) -> tuple[Encoder | None, Tokens | None]:
+    """Encoder and ViT that a run needs beside the store: none, where stored features say everything."""
     online = features.mode == "online"
     encoder = vit = None
     if online or config.residual or config.batch_statistics:
@@ -76,4 +76,4 @@ def _frozen(features: FeaturesConfig, config: ModelConfig, compute: ComputeConfi
         encoder = encoder if config.batch_statistics else for_inference(encoder, dtype)
     if online and config.vit != "none":
         vit = build_vit(config, features.weights, features.pretrained)
-    return {"encoder": encoder, "vit": vit}
+    return encoder, vit

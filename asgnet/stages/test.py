@@ -1,5 +1,6 @@
 """The testing stages: trained runs and training-free rows, on the same frozen episodes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -72,13 +73,13 @@ def write_scores(
     classes: tuple[str, ...],
     fold: int,
     seed: int,
-    named: dict[str, str | None],
+    named: Mapping[str, str | None],
 ) -> None:
     """episodes_<K>shot.csv, and metrics_<K>shot.json with what is ``named`` of the training (None: it has none)."""
     with atomic_path(folder / f"episodes_{shots}shot.csv") as temporary:
         table[EPISODE_COLUMNS].to_csv(temporary, index=False)
     metrics = run_metrics(table, classes, fold, seed, study.test.resamples)
-    write_json(folder / f"metrics_{shots}shot.json", metrics | named | study.labelled)
+    write_json(folder / f"metrics_{shots}shot.json", {**metrics, **named, **study.labelled})
 
 
 def _measured(folder: Path) -> list[Path]:

@@ -56,7 +56,7 @@ def run_training(
                 trained.history.to_csv(temporary, index=False)
             save_head(folder, model.trainable_state(), model.config, list(model.sources))
             parameters = sum(p.numel() for p in model.trainable_parameters())
-            facts = {"best_epoch": trained.best_epoch, "steps": trained.steps, "parameters": parameters}
+            facts: dict[str, Any] = {"best_epoch": trained.best_epoch, "steps": trained.steps, "parameters": parameters}
             facts |= config.named | study.labelled
             write_json(folder / "train.json", {"arm": arm, "fold": fold, "seed": seed, **facts})
             shutil.rmtree(state.parent)  # with what other parameters or code have left there
@@ -77,8 +77,8 @@ def _key(study: Study, arm: str, fold: int | None, seed: int, model: ASGNet) -> 
     """The fingerprint of a run whose training has not begun: parameters, inputs, code, ``model`` with its weights. In
     the online mode the index stands for the photographs."""
     layout = Layout.of(study)
-    params = {"arm": asdict(study.model_of(arm)), "train": asdict(study.train_of(arm)), "data": asdict(study.data)}
-    params |= {"features": asdict(study.features), "fold": fold, "seed": seed}
+    params: dict[str, Any] = {"arm": asdict(study.model_of(arm)), "train": asdict(study.train_of(arm))}
+    params |= {"data": asdict(study.data), "features": asdict(study.features), "fold": fold, "seed": seed}
     params |= {"compute": asdict(study.compute) | {"devices": processes(), "workers": None}}
     files = [layout.index, *(layout.episodes(fold, name) for name in monitored_splits(fold))]
     if study.features.mode == "stored":

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dvc.exceptions import DvcException
@@ -61,7 +61,7 @@ class Task:
     log: Path
     attempt: int = 1
     before: list | None = None
-    job: Job | None = None
+    job: Job = field(init=False)  # once it runs
 
     @property
     def cell(self) -> bool:
@@ -139,7 +139,8 @@ class Sweep:
             starting = [task for task in tasks[:room] if self.prepare(task)]
             if starting:
                 jobs = self.pool.start([self.command(task) for task in starting], starting[0].cell)
-                for task, task.job in zip(starting, jobs, strict=True):
+                for task, job in zip(starting, jobs, strict=True):
+                    task.job = job
                     self.running.append(task)
 
     def prepare(self, task: Task) -> bool:

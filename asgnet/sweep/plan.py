@@ -18,7 +18,7 @@ class Past:
     """Core-seconds (seconds times all threads) of past runs under ``results``: <arm>/fold<k>/seed<s>/run.json."""
 
     def __init__(self, results: Path) -> None:
-        self.runs: dict[tuple[str, str], list[float]] = defaultdict(list)  # by kind and arm
+        self.runs: dict[tuple[str | None, str], list[float]] = defaultdict(list)  # by kind and arm
         for path in sorted(results.glob("**/run.json")):
             try:
                 for kind, run in json.loads(path.read_text()).items():
@@ -48,7 +48,8 @@ def arm_of(stage: Stage) -> str:
 def plan_lines(tree: Tree, cores: int | None) -> Iterable[str]:
     """The stages that a sweep would run, one line for each stage and, of a matrix, each arm. ``cores``: of this
     machine; None on a cluster, where only core-hours can be told."""
-    past, groups = Past(Path("results")), defaultdict(lambda: defaultdict(list))
+    past = Past(Path("results"))
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     stages = tree.would_run()
     for stage in stages:
         group, cell = split_name(stage)

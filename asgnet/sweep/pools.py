@@ -81,8 +81,9 @@ class Local:
         if len(self.gpus) > 1:
             own = range(slot * self.devices, slot * self.devices + min(self.devices, len(self.gpus)))
             gpu = ",".join(self.gpus[k % len(self.gpus)] for k in own)
-        self.slots[slot] = self._submit(command, self.cores[slot * self.threads : (slot + 1) * self.threads], gpu)
-        return self.slots[slot]
+        job = self._submit(command, self.cores[slot * self.threads : (slot + 1) * self.threads], gpu)
+        self.slots[slot] = job
+        return job
 
     def _start_alone(self, command: Command) -> Job:
         self.alone = self._submit(command, self.cores, os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -150,7 +151,7 @@ class Slurm:
     def start(self, commands: Sequence[Command], cells: bool) -> list[Job]:
         threads = dict.fromkeys(THREADS, str(self.threads)) if self.threads else {}
         try:
-            return self.executor.submit_array([replace(c, environment=c.environment | threads) for c in commands])
+            return self.executor.submit_array([replace(c, environment={**c.environment, **threads}) for c in commands])
         except FailedJobError as error:
             raise UserError(f"sbatch refused the jobs: {error}") from error
 

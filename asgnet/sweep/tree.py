@@ -33,7 +33,8 @@ class Tree:
     def __init__(self, repo: Repo, targets: Sequence[str] = ()) -> None:
         self.repo = repo
         self.graph = get_active_graph(repo.index.graph)
-        path, wave = str(Path.cwd() / "dvc.yaml"), {}
+        path = str(Path.cwd() / "dvc.yaml")
+        wave: dict[Stage, int] = {}
         for stage in plan_repro(self.graph, chosen([s for s in self.graph if s.path == path], targets)):
             wave[stage] = 1 + max((wave[up] for up in self.upstream(stage)), default=0)
         place = {stage: i for i, stage in enumerate(repo.index.stages)}
@@ -119,7 +120,7 @@ class Tree:
         """The stage's command lines, each as arguments that start the shell which DVC would use."""
         return [_make_cmd(get_executable(), line) for line in _enforce_cmd_list(stage.cmd)]
 
-    def environment(self, stage: Stage) -> dict[str, str]:
+    def environment(self, stage: Stage) -> dict[str, str | None]:
         """The variables that DVC sets for a stage's command."""
         return {"DVC_ROOT": self.repo.root_dir, "DVC_STAGE": stage.addressing}
 
@@ -143,7 +144,8 @@ def split_name(stage: Stage) -> tuple[str, str]:
     """Group and cell of a stage, fit for file names: ("train", "baseline-0-1") for train@baseline-0-1, an empty cell
     for a stage without a matrix."""
     group, _, cell = stage.addressing.replace("dvc.yaml:", "").partition("@")
-    return tuple(re.sub(r"[^\w.+-]+", "-", part).strip(".-") for part in (group, cell))
+    group, cell = (re.sub(r"[^\w.+-]+", "-", part).strip(".-") for part in (group, cell))
+    return group, cell
 
 
 @contextmanager

@@ -48,8 +48,9 @@ def _pose(rng: np.random.Generator, class_id: int, area: float, size: int) -> tu
     low, high = points.min(axis=0), points.max(axis=0)
     extent = float((high - low).max())
     probe = placement(60 / extent, np.array([4, 4]) - low * 60 / extent)
-    fill, _ = outline([probe(ring) for piece in pieces for ring in piece.rings], 68)
-    filled = float(fill.sum()) / 60**2  # of the square around the object
+    drawn = outline([probe(ring) for piece in pieces for ring in piece.rings], 68)
+    assert drawn is not None  # it fills the frame
+    filled = float(drawn[0].sum()) / 60**2  # of the square around the object
     side = np.clip(np.sqrt(area / filled), SMALLEST_SIDE, LARGEST_SIDE)
     unit = side * size / extent
     centred = placement(unit, -(low + high) / 2 * unit)
@@ -70,7 +71,7 @@ def _occluder(rng: np.random.Generator, split: str, size: int) -> Layer:
     if rng.random() < 0.5:
         wide, lean = rng.uniform(0.03, 0.08), rng.uniform(-0.15, 0.15)
         piece = box("", -wide, -2, wide, 2).moved(deformation(rng, 30))
-        scale, centre = size / 2, (rng.uniform(0.1, 0.9) * size + lean * size, size / 2)
+        scale, centre = size / 2, np.array([rng.uniform(0.1, 0.9) * size + lean * size, size / 2])
     else:
         t = np.linspace(0, 2 * np.pi, 180, endpoint=False)
         waves = sum(rng.normal(0, 0.35) / k * np.cos(k * t + rng.uniform(0, 6)) for k in range(2, 30))

@@ -4,11 +4,13 @@ A ``Piece`` is one outline of one part; several pieces may belong to one part (t
 the union of its rings, which lets a tube bend over itself. Angles are in degrees: 0 points right, 90 down.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 Rings = list[np.ndarray]
+Point = tuple[float, float] | np.ndarray  # (x, y)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ def smooth(points: np.ndarray, closed: bool, samples: int = 8) -> np.ndarray:
     return curve if closed else np.concatenate([curve, points[-1:]])
 
 
-def blob(part: str, centre: tuple, radii: tuple, angle: float = 0, lobes: int = 0, depth: float = 0.0) -> Piece:
+def blob(
+    part: str, centre: Point, radii: tuple[float, float], angle: float = 0, lobes: int = 0, depth: float = 0.0
+) -> Piece:
     """An ellipse with ``lobes`` waves of relative ``depth`` on its rim."""
     t = np.linspace(0, 2 * np.pi, max(40, 10 * lobes), endpoint=False)
     radius = 1 + depth * np.cos(lobes * t)
@@ -61,7 +65,7 @@ def blob(part: str, centre: tuple, radii: tuple, angle: float = 0, lobes: int = 
     return Piece(part, [centre + offsets], np.array([centre - radii[0] * along, centre + radii[0] * along]))
 
 
-def polygon(part: str, points: list, angle: float = 0, curved: bool = False) -> Piece:
+def polygon(part: str, points: Sequence[Point] | np.ndarray, angle: float = 0, curved: bool = False) -> Piece:
     """A polygon (its edges resampled, so that a warp can bend them) or the smooth closed curve through ``points``."""
     corners = np.asarray(points, float)
     if curved:
@@ -96,7 +100,7 @@ def tube(part: str, points: list | np.ndarray, widths: list | np.ndarray) -> Pie
 
 
 def limb(
-    part: str, start: tuple, angle: float, length: float, width: float, bend: float = 0, taper: float = 0.6
+    part: str, start: Point, angle: float, length: float, width: float, bend: float = 0, taper: float = 0.6
 ) -> Piece:
     """A tube from ``start`` that sets off at ``angle`` and turns by ``bend`` degrees on its way; ``taper`` is the width
     at its end as a share of ``width``."""
@@ -110,7 +114,7 @@ def tip(piece: Piece) -> np.ndarray:
     return piece.axis[-1]
 
 
-def eye(part: str, centre: tuple, radius: float) -> Piece:
+def eye(part: str, centre: Point, radius: float) -> Piece:
     return replace(blob(part, centre, (radius, radius)), ink=True)
 
 
