@@ -1,5 +1,6 @@
 """Writing files so that a reader sees all of a file or none of it, whatever kills the writer."""
 
+import errno
 import json
 import os
 import re
@@ -87,6 +88,12 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def require_writable(folder: Path) -> None:
+    """Raise PermissionError where files may not be made in ``folder``: before work that would be lost."""
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _hold(handle: int) -> bool:

@@ -1,7 +1,8 @@
 """Bad input of every kind: one line that names it and says what to do, exit status 2, an untouched tree.
 
 Beside it: test_cli.py (unknown names, missing input, types of parameters), test_tree.py, test_voc.py, test_coco.py and
-test_weights.py (files of datasets and weights), test_import.py (published checkpoints), test_sweep.py (its options).
+test_weights.py (files of datasets and weights), test_import.py (published checkpoints), test_sweep.py (its options),
+test_predict.py and test_fuzz.py (photographs), test_fetch.py (archives), test_resume.py (killed at any write).
 """
 
 import hashlib
@@ -10,10 +11,12 @@ import os
 import pickle
 import shutil
 import struct
+import tempfile
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import papermill
 import pytest
 import torch
@@ -25,7 +28,7 @@ from study import history
 from test_sweep import write_project as write_pipeline
 from tiny import ROOT
 
-from asgnet import files
+from asgnet import files, notebook
 from asgnet.checkpoint import load_state, save_head
 from asgnet.cli import main
 from asgnet.config import TrainConfig, load_study
@@ -304,10 +307,78 @@ def test_a_photograph_cut_off_in_mid_file_leaves_no_store(project, capsys):
         Store(project / STORE)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write everywhere")
-def test_a_folder_without_permission(project, capsys):
-    (project / RUN).chmod(0o500)
-    assert f"{RUN}" in refused(capsys, *TEST)
+@pytest.fixture
+def other_user(project, monkeypatch):
+    """The project in a folder of a user who is not the superuser, as whom the returned function calls main."""
+    if os.name != "posix":
+        pytest.skip("permissions are those of POSIX")
+    user = 65534 if os.geteuid() == 0 else os.geteuid()  # nobody
+    with tempfile.TemporaryDirectory() as parent:  # pytest's own folders are closed to other users
+        folder = Path(parent) / project.name
+        shutil.copytree(project, folder)
+        monkeypatch.chdir(folder)
+        for path in (Path(parent), folder, *folder.rglob("*")):
+            os.chown(path, user, -1)
+
+        def call(*arguments: str) -> int:
+            own = os.geteuid()
+            os.seteuid(user)
+            try:
+                return main(arguments)
+            finally:
+                os.seteuid(own)
+
+        assert notebook  # imported before: another user may not reach the libraries
+        yield call
+        for path in folder.rglob("*"):
+            path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "mode", "said"),
+    [
+        (TEST, RUN, 0o500, f"{RUN}"),  # results that may only be read
+        (TRAIN, RUN, 0o500, f"{RUN}"),
+        (TEST, RUN, 0o000, f"{RUN}"),
+        (TRAIN, f"{STORE}/cnn.npy", 0o000, STORE),
+        (TRAIN, f"{EPISODES}/fold1/val.csv", 0o000, "cannot read the table episodes/pascal5i/fold1/val.csv"),
+        (("episodes",), "params.yaml", 0o000, "params.yaml"),
+        (("episodes",), EPISODES, 0o500, EPISODES),
+        (("episodes",), f"{MASKS}/v1_0.png", 0o000, "v1_0.png"),
+        (NOTEBOOK, "train.ipynb", 0o000, "train.ipynb"),
+    ],
+)
+def test_without_permission(other_user, capsys, command, name, mode, said):
+    before = contents(Path.cwd())
+    Path(name).chmod(mode)
+    status = other_user(*command)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert (status, len(lines)) == (2, 1), lines
+    assert said in lines[0]
+    assert contents(Path.cwd()) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again"),
+        (OSError(28, os.strerror(28), "episodes_1shot.csv"), 2, "episodes_1shot.csv: No space left"),
+    ],
+)
+def test_a_write_that_is_interrupted_leaves_the_old_file(project, capsys, monkeypatch, error, status, said):
+    """Killed in the middle of a write, at any: test_resume.py."""
+
+    def half(table, path, **_):
+        path.write_text("episode,cl")
+        raise error
+
+    before = contents(project)
+    monkeypatch.setattr(pd.DataFrame, "to_csv", half)
+    assert main(TEST) == status
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert contents(project) == before
 
 
 @pytest.mark.parametrize("number", [13, 28, 30])  # no permission, no space left, read-only file system
