@@ -3,7 +3,11 @@
 What is damaged, huge or of another kind is a UserError of one line that names the file.
 """
 
+import logging
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +17,13 @@ from asgnet.errors import UserError
 
 Picture = Path | str | Image.Image | np.ndarray
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it would say of damage, a UserError says
+
 # Formats that Pillow decodes itself: its others call programs (EPS) or are no photographs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 DEEP = 65535 / 255  # 16-bit values to a step of 8 bits
+BLOCK = 64  # pixels on which a JPEG spends a bit at least: 8 x 8
 LISTED = 8  # values of a mask that a message names
 
 
@@ -75,6 +82,16 @@ def read_pair(
     return image, found
 
 
+def refuse_hollow(image: Image.Image, path: Path) -> None:
+    """Raise UserError for an opened JPEG that says it has more pixels than the bytes of its file can hold, as damage
+    and malice make them: decoding would fill gigabytes with grey."""
+    pixels, size = image.width * image.height, path.stat().st_size
+    if image.format == "JPEG" and pixels > 8 * BLOCK * size:
+        raise UserError(
+            f"cannot read the image {path}: damaged, for {image.width} x {image.height} pixels are not in {size} bytes"
+        )
+
+
 def named(source: Picture, name: str) -> str:
     """How messages call a picture: by its path, else by ``name``."""
     return str(source) if isinstance(source, (str, Path)) else name
@@ -93,7 +110,9 @@ def _load(source: Picture, name: str) -> Image.Image:
             if Path(source).exists() and not Path(source).is_file():
                 raise UserError(f"{name} is not a file; give the path of an image")
             with Image.open(source, formats=FORMATS) as image:
-                image.load()
+                refuse_hollow(image, Path(source))
+                with _quiet() if image.format == "TIFF" else nullcontext():
+                    image.load()
                 return ImageOps.exif_transpose(image)
     except UserError:
         raise
@@ -109,6 +128,19 @@ def _load(source: Picture, name: str) -> Image.Image:
         raise UserError(
             f"cannot read the image {name}: damaged, or none of {', '.join(FORMATS)}; save it again as JPEG or PNG"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What is written to the process's error output is lost meanwhile: libtiff writes there of damage."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:

@@ -7,6 +7,7 @@ ROOT/VOC2012/ImageSets/Segmentation/{train_aug,val}.txt
 ROOT/VOC2012/hidden.csv                             (optional) share of each object that something in front covers
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from asgnet.data.photo import refuse_hollow
 from asgnet.data.sbd import find_sbd
 from asgnet.errors import UserError
 from asgnet.files import atomic_path
@@ -23,6 +25,7 @@ from asgnet.files import atomic_path
 IGNORE = 255
 IMAGES, MASKS, PARTS, LISTS = "JPEGImages", "SegmentationClassAug", "SegmentationPart", "ImageSets/Segmentation"
 HIDDEN = "hidden.csv"
+FORMATS = ("JPEG", "PNG")  # whatever a file's name says
 
 
 class Tree:
@@ -131,13 +134,18 @@ class Tree:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """``Image.open`` whose failures, and those of decoding within the block, are UserErrors naming the file."""
     try:
-        with Image.open(path) as image:
-            yield image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large images, and of odd metadata
+            with Image.open(path, formats=FORMATS) as image:
+                refuse_hollow(image, path)
+                yield image
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"the image {path} is missing: complete the tree") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"the image {path} is too large ({error}); replace the file") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # each format's reader meets damage with errors of its own
         raise UserError(f"cannot read the image {path}: damaged, or not an image; replace the file") from error
 
 
