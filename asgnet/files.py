@@ -76,8 +76,10 @@ def alone(folder: Path) -> Iterator[None]:
     """Hold ``folder``, which is made where it is missing, against other processes. The system lets go of it when this
     one ends, however it ends. (Where the file system has no locks, nobody is kept out.)
 
-    Raises UserError where another process holds the folder for longer than ``PATIENCE``."""
+    Raises UserError where another process holds the folder for longer than ``PATIENCE``, PermissionError where no file
+    may be made in it."""
     folder.mkdir(parents=True, exist_ok=True)
+    _require_writable(folder)
     handle = os.open(folder, os.O_RDONLY)
     try:
         end = time.monotonic() + PATIENCE
@@ -90,7 +92,7 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def require_writable(folder: Path) -> None:
+def _require_writable(folder: Path) -> None:
     """Raise PermissionError where files may not be made in ``folder``: before work that would be lost."""
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))

@@ -78,4 +78,4 @@ def torchrun(*arguments: str, ok: bool = True, **environment: str) -> str:
     )  # fmt: skip
     script.unlink()
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout if ok else done.stdout + done.stderr

@@ -52,9 +52,9 @@ def test_two_processes_train_and_test_as_one_does(study, tmp_path, monkeypatch):
     (tmp_path / "two").mkdir()
     monkeypatch.chdir(tmp_path / "two")
     online_study(study.data.root, devices=2)
-    torchrun("train", *CELL, ok=False, DIE="1")
+    said = torchrun("train", *CELL, ok=False, DIE="1")
+    assert len(list(Path(".resume").rglob("*.pt"))) == 1, said
     assert not any(folder.iterdir())
-    assert len(list(Path(".resume").rglob("*.pt"))) == 1
     said = torchrun("train", *CELL)
     assert [said.count(f"epoch {k}:") for k in (1, 2, 3)] == [1, 1, 0]  # told by one process; the first was resumed
     history = pd.read_csv(folder / "history.csv")

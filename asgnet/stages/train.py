@@ -15,7 +15,7 @@ from asgnet.data.episodes import base_images, read_episodes
 from asgnet.data.index import read_index, without_classes
 from asgnet.data.sampling import TrainingImages
 from asgnet.distributed import alone_first, launch, processes, rank
-from asgnet.files import atomic_path, require_writable, write_json
+from asgnet.files import atomic_path, write_json
 from asgnet.fingerprint import fingerprint
 from asgnet.layout import Layout
 from asgnet.model import ASGNet
@@ -47,7 +47,6 @@ def run_training(
         key = _key(study, arm, fold, seed, model)
         state = layout.resume(arm, fold, seed) / f"{key[:16]}.pt"
         with alone_first(folder):
-            require_writable(folder)
             trained = train(
                 model, source, images, monitored, config, seed, state, report, void, study.compute.workers
             )  # fmt: skip
