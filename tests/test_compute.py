@@ -1,7 +1,9 @@
 """The compute section: precision, compiled layers, what it refuses. Run: pytest tests/test_compute.py"""
 
 import copy
+import ctypes
 import os
+import resource
 import shutil
 
 import pytest
@@ -10,7 +12,7 @@ from tiny import tiny_study
 
 from asgnet.config import ComputeConfig, load_study
 from asgnet.decoders import classifier
-from asgnet.device import autocast, compile_layers, fast_dtype, use_threads
+from asgnet.device import autocast, compile_layers, fast_dtype, keep_freed_memory, use_threads
 from asgnet.errors import UserError
 from asgnet.rng import torch_generator
 
@@ -74,3 +76,12 @@ def test_compiled_layers_compute_the_same():
         results.append([logits, *(p.grad for p in layers.parameters())])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_the_memory_of_freed_tensors_is_used_again():
+    keep_freed_memory()
+    torch.ones(2**24)  # 64 MiB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000  # of the 16384 pages that it has
