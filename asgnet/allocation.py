@@ -15,9 +15,10 @@ def gpa(
     """Allocate prototypes to query cells by cosine similarity.
 
     query (B, C, h, w); prototypes (B, M, C); valid (B, M) bool, False where there is no prototype. Returns the guide
-    (B, C, h, w), at each cell the prototype chosen there; probability (B, 1, h, w), the sum of the cell's similarities
-    to all valid prototypes, so within +-M, or with ``probability`` = "mean" their mean, within +-1 whatever the number
-    of prototypes (facts page, departure 6); index (B, h, w) int64, the guide map. Float32 also under autocast.
+    (B, C, h, w), channels last in memory, at each cell the prototype chosen there; probability (B, 1, h, w), the sum of
+    the cell's similarities to all valid prototypes, so within +-M, or with ``probability`` = "mean" their mean, within
+    +-1 whatever the number of prototypes (facts page, departure 6); index (B, h, w) int64, the guide map. Float32 also
+    under autocast.
     Without any valid prototype guide and probability are zero. Differentiable in query and prototypes.
     """
     if probability not in ("sum", "mean"):
@@ -31,11 +32,12 @@ def gpa(
         similar = similarity.masked_fill(~valid[..., None], 0).sum(1)  # (B, P)
         if probability == "mean":
             similar = similar / valid.sum(1, keepdim=True).clamp(min=1)
-        index = similarity.masked_fill(~valid[..., None], -torch.inf).argmax(1)  # (B, P)
-        chosen = (prototypes * valid[..., None]).transpose(1, 2)  # (B, C, M)
-        guide = chosen.gather(2, index[:, None].expand(-1, chosen.shape[1], -1))  # (B, C, P)
+        index = similarity.masked_fill(~valid[..., None], -torch.inf).max(1).indices  # (B, P); faster than argmax
+        first = torch.arange(len(valid), device=valid.device)[:, None] * valid.shape[1]  # (B, 1), in the pool of all
+        pool = (prototypes * valid[..., None]).flatten(0, 1)  # (B M, C)
+        guide = pool.index_select(0, (first + index).flatten()).unflatten(0, index.shape)  # (B, P, C): whole rows
         return (
-            guide.unflatten(2, (height, width)),
+            guide.transpose(1, 2).unflatten(2, (height, width)),
             similar[:, None].unflatten(2, (height, width)),
             index.unflatten(1, (height, width)),
         )

@@ -15,7 +15,7 @@ from skimage.segmentation import slic
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from asgnet.superpixel import association, augmented_cells, iterate, masked_average, sgc
+from asgnet.superpixel import association, augmented_cells, masked_average, sgc
 
 KAPPA = 20.0  # concentration of the mixture's directions, as in PMMs
 
@@ -131,14 +131,15 @@ def _em(supports: Supports) -> Clusters:
 
 
 def _start(supports: Supports, points: Tensor) -> Tensor:
-    """(B, P, D) -> (B, N, D), the points at the seed cells."""
-    return iterate(points, supports.inside.flatten(1), supports.seeds, supports.cells.shape[2], iterations=0)
+    """(B, P, D) -> (B, N, D), the points at the seed cells; for unused ones that of some cell."""
+    at = (supports.seeds[..., 0] * supports.cells.shape[2] + supports.seeds[..., 1]).clamp(min=0)  # (B, N)
+    return points.gather(1, at[..., None].expand(-1, -1, points.shape[2]))
 
 
 def _kmeans(supports: Supports) -> Clusters:
     """Lloyd's k-means (scikit-learn) with the distance of SGC. A cluster that loses all its cells restarts at the cell
     furthest from its centre, so none is lost."""
-    _, points = augmented_cells(supports.features, supports.spatial_weight)  # (B, P, C + 2)
+    points = augmented_cells(supports.features, supports.spatial_weight)  # (B, P, C + 2)
     start = _start(supports, points)
 
     def split(support: int, inside: Tensor, slots: Tensor) -> np.ndarray:

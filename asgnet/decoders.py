@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from asgnet.convolution import Conv2d
+
 LOW_LEVEL = 64  # channels of layer1 after its reduction
 
 
@@ -45,14 +47,14 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
-def conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+def conv(inputs: int, outputs: int, kernel: int) -> Conv2d:
+    return Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
 
 
 def classifier(width: int, classes: int = 2) -> nn.Sequential:
     """(B, width, h, w) -> (B, 2, h, w) logits; its last convolution is the only one with a bias."""
     return nn.Sequential(
-        conv(width, width, 3), nn.ReLU(inplace=True), nn.Dropout2d(0.1), nn.Conv2d(width, classes, kernel_size=1)
+        conv(width, width, 3), nn.ReLU(inplace=True), nn.Dropout2d(0.1), Conv2d(width, classes, kernel_size=1)
     )
 
 
@@ -118,9 +120,9 @@ class ASPP(nn.Module):
         self.residuals = nn.ModuleList(
             nn.Sequential(conv(width, width, 3), nn.ReLU(inplace=True), conv(width, width, 3)) for _ in range(3)
         )
-        self.everywhere = nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU(inplace=True))
+        self.everywhere = nn.Sequential(Conv2d(width, width, 1), nn.ReLU(inplace=True))
         self.branches = nn.ModuleList(atrous(width, rate) for rate in (1, 6, 12, 18))
-        self.fuse = nn.Sequential(nn.Conv2d(5 * width, width, 1), nn.ReLU(inplace=True))
+        self.fuse = nn.Sequential(Conv2d(5 * width, width, 1), nn.ReLU(inplace=True))
         self.auxiliary = classifier(width)
         self.low_level = nn.Sequential(
             conv(layer1_channels, LOW_LEVEL, 1), nn.BatchNorm2d(LOW_LEVEL), nn.ReLU(inplace=True)
@@ -142,4 +144,4 @@ def atrous(width: int, rate: int) -> nn.Sequential:
     """One branch of the pyramid; rate 1 is a 1x1 convolution."""
     kernel = 1 if rate == 1 else 3
     padding = rate * (kernel // 2)
-    return nn.Sequential(nn.Conv2d(width, width, kernel, padding=padding, dilation=rate), nn.ReLU(inplace=True))
+    return nn.Sequential(Conv2d(width, width, kernel, padding=padding, dilation=rate), nn.ReLU(inplace=True))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from asgnet.allocation import expand, gpa
 from asgnet.backbones.encoder import Features
 from asgnet.config import ModelConfig
+from asgnet.convolution import Conv2d
 from asgnet.decoders import ASPP, FEM, classifier, enlarge, resize, sides
 from asgnet.superpixel import place_seeds, sgc, to_grid
 
@@ -39,11 +40,11 @@ class Head(nn.Module):
         self.parts = list(sources)
         if config.vit != "none":
             assert vit_channels is not None
-            self.project_vit = nn.Conv2d(vit_channels, config.vit_width, kernel_size=1)
+            self.project_vit = Conv2d(vit_channels, config.vit_width, kernel_size=1)
             self.parts.append(config.vit_width)
         early, late = (config.dropout if config.dropout_place == place else 0.0 for place in ("features", "context"))
         self.down_conv = nn.Sequential(
-            nn.Conv2d(sum(self.parts), config.width, kernel_size=1, bias=False), nn.Dropout2d(early)
+            Conv2d(sum(self.parts), config.width, kernel_size=1, bias=False), nn.Dropout2d(early)
         )
         self.dropout = nn.Dropout2d(late)
         self.context: nn.Module

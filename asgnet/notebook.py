@@ -57,7 +57,7 @@ def _execute(source: Path, output: Path, parameters: dict[str, Any]) -> None:
     try:
         papermill.execute_notebook(
             str(source), str(output), parameters, kernel_name="python3", progress_bar=False, log_output=False,
-            stdout_file=_Printer(), stderr_file=None,
+            stdout_file=_Printer(), stderr_file=None, shutdown_kernel="immediate",  # its work is done and saved
         )  # fmt: skip
     except NoSuchKernel as error:
         raise UserError(

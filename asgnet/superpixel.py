@@ -1,14 +1,18 @@
 """Seed cells and superpixel-guided clustering (SGC): one support mask becomes several prototypes.
 
 Li et al., "Adaptive Prototype Learning and Allocation for Few-Shot Segmentation", CVPR 2021, section 4.1.
-Neither has parameters; both are batched and loop over nothing but seeds placed and iterations.
+Neither has parameters, and neither loops over cells or prototypes: samples are computed together, on CPUs as many of
+them as stay in the cache.
 """
+
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 FAR = 2**30  # a squared distance, in cells, beyond any grid
+TOGETHER = {"cpu": 2**19}  # numbers of the cells clustered at a time: 2 MiB stay near a core; a GPU takes all
 
 
 def to_grid(mask: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -120,17 +124,15 @@ def sgc(
         torch.set_grad_enabled(differentiable and torch.is_grad_enabled()),
         torch.autocast(features.device.type, enabled=False),
     ):
-        flat, points = augmented_cells(features, spatial_weight)
-        mask = mask.float().flatten(1)  # (B, P)
-        inside, used = mask == 1, (seeds >= 0).all(2)  # (B, P), (B, N)
-        centres = iterate(points, inside, seeds, features.shape[3], iterations, normalise)  # (B, N, C + 2)
-        average = masked_average(flat, mask)  # (B, C)
-        clustered = used & inside.any(1)[:, None]  # (B, N)
-        alone = ~clustered.any(1, keepdim=True) & (mask.sum(1, keepdim=True) > 0)  # (B, 1)
-        first = torch.arange(used.shape[1], device=used.device) == 0
-        valid = clustered | (alone & first)
-        prototypes = torch.where(alone[..., None], average[:, None], centres[..., :-2])
-        return prototypes * valid[..., None], valid
+        inside = mask == 1  # (B, h, w)
+        found = (seeds >= 0).all(2) & inside.flatten(1).any(1, keepdim=True)  # (B, N)
+        centres = iterate(features, inside, seeds, iterations, spatial_weight, normalise)  # (B, N, C + 2)
+        prototypes, valid = centres[..., :-2] * found[..., None], found.clone()
+        alone = ~found.any(1) & (mask > 0).flatten(1).any(1)  # (B,)
+        flat = features[alone].float().flatten(2).transpose(1, 2)  # (A, P, C)
+        prototypes[alone, 0] = masked_average(flat, mask[alone].float().flatten(1))
+        valid[alone, 0] = True
+        return prototypes, valid
 
 
 def association(
@@ -143,42 +145,95 @@ def association(
 ) -> Tensor:
     """How closely each cell belongs to each centre after ``iterations`` of SGC: exp(-D), (B, N, h, w) in [0, 1], zero
     outside the mask and for unused seeds. Arguments as for `sgc`. The arg-max over N are the superpixels."""
-    _, points = augmented_cells(features, spatial_weight)
-    inside = mask.flatten(1) == 1
-    centres = iterate(points, inside, seeds, features.shape[3], iterations, normalise)
-    close = (-distances(centres, points)).exp() * inside[:, None] * (seeds >= 0).all(2)[..., None]
-    return close.unflatten(2, tuple(features.shape[2:]))
+    inside = mask == 1
+    centres = iterate(features, inside, seeds, iterations, spatial_weight, normalise)
+    close = (-distances(centres, augmented_cells(features, spatial_weight))).exp()  # (B, N, P)
+    return close.unflatten(2, inside.shape[1:]) * inside[:, None] * (seeds >= 0).all(2)[..., None, None]
 
 
-def augmented_cells(features: Tensor, spatial_weight: float) -> tuple[Tensor, Tensor]:
-    """Features (B, C, h, w) -> cells (B, P, C), P = h w, and the same with (row, col) / r appended (B, P, C + 2)."""
-    flat = features.float().flatten(2).transpose(1, 2)  # (B, P, C)
+def augmented_cells(features: Tensor, spatial_weight: float) -> Tensor:
+    """Features (B, C, h, w) -> its cells, P = h w, with (row, col) / r appended: (B, P, C + 2) float32."""
+    place = _places(features, spatial_weight).expand(len(features), -1, -1)
+    return torch.cat([features.float().flatten(2).transpose(1, 2), place], 2)
+
+
+def _places(features: Tensor, spatial_weight: float) -> Tensor:
     height, width = features.shape[2:]
-    place = torch.stack(coordinates(height, width, features.device), 1) / spatial_weight**0.5  # (P, 2)
-    return flat, torch.cat([flat, place.expand(len(flat), -1, -1)], 2)
+    return torch.stack(coordinates(height, width, features.device), 1) / spatial_weight**0.5  # (P, 2)
 
 
 def iterate(
-    points: Tensor, inside: Tensor, seeds: Tensor, width: int, iterations: int, normalise: str = "cells"
+    features: Tensor,
+    inside: Tensor,
+    seeds: Tensor,
+    iterations: int,
+    spatial_weight: float,
+    normalise: str = "cells",
 ) -> Tensor:
-    """From seed cells (B, N, 2) to SGC's centres (B, N, C + 2), among the ``inside`` (B, P) of the points."""
+    """SGC's centres (B, N, C + 2), as `augmented_cells`: from the seed cells, among the ``inside`` (B, h, w). Those of
+    unused seeds mean nothing, and a sample without a cell inside or without a seed stays where it starts."""
     if normalise not in ("cells", "centres"):
         raise ValueError(f"normalise '{normalise}': expected 'cells' or 'centres'")
-    at = (seeds[..., 0] * width + seeds[..., 1]).clamp(min=0)  # (B, N)
-    centres = points.gather(1, at[..., None].expand(-1, -1, points.shape[2]))  # (B, N, C + 2)
-    outside, unused = ~inside[:, None], (seeds < 0).any(2)[..., None]  # (B, 1, P), (B, N, 1)
-    lowest = torch.finfo(torch.float32).min
-    for _ in range(iterations):
-        closeness = -distances(centres, points)  # (B, N, P), log Q
-        if normalise == "centres":
-            closeness = closeness.masked_fill(unused, lowest).log_softmax(1)
-        centres = closeness.masked_fill(outside, lowest).softmax(2) @ points
+    flat, place = features.flatten(2).transpose(1, 2), _places(features, spatial_weight)  # (B, P, C), (P, 2)
+    unused = (seeds < 0).any(2, keepdim=True)  # (B, N, 1)
+    at = (seeds[..., 0] * features.shape[3] + seeds[..., 1]).clamp(min=0)  # (B, N)
+    centres = torch.cat([flat.gather(1, at[..., None].expand(-1, -1, flat.shape[2])).float(), place[at]], 2)
+    inside = inside.flatten(1) & ~unused.all(1)  # (B, P)
+    counts = inside.sum(1).tolist()
+    cells = inside.nonzero()[:, 1].split(counts)  # B x (cells,)
+    most = TOGETHER.get(features.device.type, torch.inf) / centres.shape[2]
+    for group in groups(counts, most) if iterations else ():
+        points = centres.new_zeros(len(group), counts[group[-1]], centres.shape[2])  # (G, L, C + 2)
+        outside = points.new_ones(len(group), 1, points.shape[1], dtype=torch.bool)  # (G, 1, L)
+        for k, sample in enumerate(group):
+            points[k, : counts[sample], :-2] = flat[sample, cells[sample]]
+            points[k, : counts[sample], -2:] = place[cells[sample]]
+            outside[k, 0, : counts[sample]] = False
+        start, idle = centres[group], unused[group]
+        centres[group] = _clustered(points, outside, start, idle, iterations, normalise)
     return centres
 
 
+def groups(counts: list[int], most: float) -> Iterator[list[int]]:
+    """The numbers of the samples that have any cells, ``counts`` of them, from few to many in groups: all of one padded
+    to its last, it holds at most ``most`` cells, or one sample."""
+    group: list[int] = []
+    for sample in sorted((s for s, count in enumerate(counts) if count), key=counts.__getitem__):
+        if (len(group) + 1) * counts[sample] > most and group:
+            yield group
+            group = []
+        group.append(sample)
+    if group:
+        yield group
+
+
+def _clustered(
+    points: Tensor, outside: Tensor, centres: Tensor, unused: Tensor, iterations: int, normalise: str
+) -> Tensor:
+    """Centres (G, N, D) after ``iterations`` among points (G, L, D), those ``outside`` (G, 1, L) left out.
+
+    Squared distances are matrix products, |p|^2 + |c|^2 - 2 p c, from the middle of the object, so that little cancels;
+    what rounding leaves shows in the smallest one, so that of each centre's nearest point is taken from its difference.
+    """
+    lowest = torch.finfo(points.dtype).min
+    middle = (~outside).float() @ points / (~outside).sum(2, keepdim=True)  # (G, 1, D)
+    points, centres = points.sub_(middle), centres - middle
+    squares = points.norm(dim=2)[:, None] ** 2  # (G, 1, L)
+    for _ in range(iterations):
+        square = torch.baddbmm(squares + centres.norm(dim=2, keepdim=True) ** 2, centres, points.mT, alpha=-2)
+        nearest = square.argmin(2, keepdim=True)  # (G, N, 1)
+        difference = points.gather(1, nearest.expand_as(centres)) - centres  # (G, N, D)
+        square = square.scatter(2, nearest, difference.square().sum(2, keepdim=True))
+        # The square root of 0 has no gradient; of the floor's constant it is 0.
+        closeness = -square.clamp(min=torch.finfo(points.dtype).tiny).sqrt()  # (G, N, L), log Q
+        if normalise == "centres":
+            closeness = closeness.masked_fill(unused, lowest).log_softmax(1)
+        centres = closeness.masked_fill(outside, lowest).softmax(2) @ points
+    return centres + middle
+
+
 def distances(centres: Tensor, points: Tensor) -> Tensor:
-    """(B, N, D), (B, P, D) -> (B, N, P). By plain differences: a matrix product would cancel where a cell is its own
-    centre, and its square root has no gradient there."""
+    """(B, N, D), (B, P, D) -> (B, N, P), exact to the last digits by plain differences."""
     return torch.cdist(centres, points, compute_mode="donot_use_mm_for_euclid_dist")
 
 

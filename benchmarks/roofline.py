@@ -52,15 +52,9 @@ class Peaks:
             self.best[name] = max(self.best.get(name, 0.0), work / (time.perf_counter() - start))
 
 
-def distance_operations(centres: torch.Size, points: torch.Size, *_, **__) -> int:
-    """What `torch.cdist` does for each pair and channel: a difference, a square and a sum."""
-    return 3 * points.numel() * centres[-2]
-
-
 def operations(function: Callable[[], Any]) -> dict[str, int]:
-    """Operations that one call does in matrix products, convolutions, attention and distances: matrix, convolution."""
-    custom = {torch.ops.aten._cdist_forward: distance_operations}
-    with FlopCounterMode(display=False, custom_mapping=custom) as counter:
+    """Operations that one call does in matrix products, convolutions and attention: matrix, convolution."""
+    with FlopCounterMode(display=False) as counter:
         function()
     totals = {"matrix": 0, "convolution": 0}
     for packet, count in counter.get_flop_counts().get("Global", {}).items():

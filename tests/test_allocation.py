@@ -32,6 +32,21 @@ def test_prototypes_that_are_not_there_change_nothing():
     assert (first[2][1] == 1).all()
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_as_by_repeating_the_query_for_every_prototype(memory_format):
+    rng = torch_generator(4, "gpa")
+    query, prototypes = torch.randn(3, 16, 9, 7, generator=rng), torch.randn(3, 5, 16, generator=rng)
+    valid = torch.rand(3, 5, generator=rng) < 0.6
+    valid[0] = True
+    guide, probability, index = gpa(query.contiguous(memory_format=memory_format), prototypes, valid)
+    for b in range(3):
+        pool = prototypes[b][valid[b]]  # (m, 16)
+        cosines = torch.nn.functional.cosine_similarity(query[b][None], pool[:, :, None, None])  # (m, 9, 7)
+        torch.testing.assert_close(probability[b, 0], cosines.sum(0))
+        assert torch.equal(guide[b], pool[cosines.argmax(0)].movedim(-1, 0))
+        assert torch.equal(index[b], valid[b].nonzero()[:, 0][cosines.argmax(0)])
+
+
 def test_no_prototype_at_all_gives_zeros():
     guide, probability, _ = gpa(QUERY, torch.full((1, 2, 2), 3.0), torch.zeros(1, 2, dtype=torch.bool))
     assert (guide == 0).all()

@@ -1,8 +1,11 @@
 """The compute section: precision, compiled layers, what it refuses. Run: pytest tests/test_compute.py"""
 
 import copy
+import ctypes
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -74,3 +77,19 @@ def test_compiled_layers_compute_the_same():
         results.append([logits, *(p.grad for p in layers.parameters())])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_the_memory_of_freed_tensors_is_used_again():
+    code = """
+import resource, torch
+from asgnet.device import keep_freed_memory
+
+keep_freed_memory()
+torch.ones(2**24)  # 64 MiB
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1000  # of the 16384 pages that it has

@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from asgnet import superpixel
 from asgnet.rng import generator, torch_generator
-from asgnet.superpixel import FAR, place_seeds, sgc, squared_distance
+from asgnet.superpixel import FAR, groups, place_seeds, sgc, squared_distance, to_grid
 
 
 def blobs(count: int, height: int, width: int) -> torch.Tensor:
@@ -92,6 +93,55 @@ def test_sgc_follows_its_formula():
                 weight = np.exp(-np.sqrt(square[:, :-2].sum(1) + square[:, -2:].sum(1) / 25.0))
                 centre = (weight / weight.sum()) @ points
             np.testing.assert_allclose(prototypes[b, n], centre[:-2], rtol=1e-5, atol=1e-6)
+
+
+def plainly(features, mask, seeds, iterations, normalise):
+    """SGC of one support in float64, straight from its formula: (C, h, w), (h, w), (n, 2) -> (n, C)."""
+    height, width = mask.shape
+    place = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")) / 10
+    cells = torch.cat([features.double(), place])  # (C + 2, h, w)
+    points, centres = cells[:, mask == 1].T, cells[:, seeds[:, 0], seeds[:, 1]].T
+    for _ in range(iterations):
+        closeness = -(points - centres[:, None]).norm(dim=2)  # (n, cells)
+        if normalise == "centres":
+            closeness = closeness.log_softmax(0)
+        centres = closeness.softmax(1) @ points
+    return centres[:, :-2]
+
+
+@pytest.mark.parametrize("together", [1, 2**12, 2**19])
+@pytest.mark.parametrize("normalise", ["cells", "centres"])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 4.0])
+@pytest.mark.parametrize("shift", [0.0, 20.0])
+def test_any_masks_in_any_groups_are_clustered_as_one_by_one(monkeypatch, together, normalise, scale, shift):
+    monkeypatch.setitem(superpixel.TOGETHER, "cpu", together)
+    masks = torch.cat([blobs(5, 65, 89), torch.zeros(1, 65, 89).bool(), torch.ones(1, 65, 89).bool()])
+    masks[1, 20:], masks[2, :, :50] = False, False
+    features = scale * torch.randn(7, 12, 9, 12, generator=torch_generator(0, "ragged")) + shift
+    features = features.contiguous(memory_format=torch.channels_last if together == 1 else torch.contiguous_format)
+    cells, seeds = to_grid(masks, (9, 12)), place_seeds(masks, (9, 12), 5, 6.0)
+    prototypes, valid = sgc(features, cells, seeds, 5, normalise=normalise)
+    assert valid.any(1).tolist() == [True] * 5 + [False, True]
+    assert len(set((cells == 1).sum((1, 2)).tolist())) > 5
+    for found, used, *support in zip(prototypes, valid, features, cells, seeds, strict=True):
+        if used.sum() > 1:
+            expected = plainly(*support[:2], support[2][used], 5, normalise)
+            assert ((found[used] - expected).norm(dim=1) <= 1e-5 * expected.norm(dim=1)).all()
+        assert (found[~used] == 0).all()
+
+
+def test_groups_hold_every_sample_with_cells_once_and_no_more_than_fit():
+    assert list(groups([3, 0, 9, 4, 3, 20], 9)) == [[0, 4], [3], [2], [5]]
+    assert list(groups([3, 0, 9], torch.inf)) == [[0, 2]]
+    assert list(groups([0, 0], 1)) == []
+
+
+def test_half_precision_features_are_clustered_in_float32():
+    features, mask, seeds = clusters()
+    for dtype in (torch.bfloat16, torch.float16):
+        prototypes, _ = sgc(features.to(dtype), mask, seeds, 5)
+        assert prototypes.dtype == torch.float32
+        torch.testing.assert_close(prototypes, sgc(features.to(dtype).float(), mask, seeds, 5)[0])
 
 
 def test_normalised_over_centres_it_is_a_soft_k_means():

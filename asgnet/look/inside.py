@@ -28,9 +28,8 @@ def shots_of(
     steps = tuple(sorted({*EVOLUTION, config.iterations_eval}))
     weight, normalise = config.spatial_weight, config.association
     close = association(reduced, cells, seeds, config.iterations_eval, weight, normalise)  # (K, N, h, w)
-    _, points = augmented_cells(reduced, weight)  # (K, P, C + 2)
-    width, unused = cells.shape[2], (seeds < 0).any(2)[..., None]
-    centres = [iterate(points, inside.flatten(1), seeds, width, step, normalise) for step in steps]
+    points, unused = augmented_cells(reduced, weight), (seeds < 0).any(2)[..., None]  # (K, P, C + 2), (K, N, 1)
+    centres = [iterate(reduced, inside, seeds, step, weight, normalise) for step in steps]
     each = [(-distances(centre, points)).exp().masked_fill(unused, -1) for centre in centres]  # T x (K, N, P)
     nearest = torch.stack(each).argmax(2).unflatten(2, cells.shape[1:]).masked_fill(~inside, -1)  # (T, K, h, w)
     places = torch.stack(centres)[..., -2:] * weight**0.5  # (T, K, N, 2), (row, col) in cells
