@@ -87,8 +87,8 @@ CAPTIONS = {
     ),
     "prototypes/shape": Caption(
         "One prototype, superpixels and true parts in bins of the object's scale, shape and occlusion.",
-        "Four columns for scale, solidity, elongation and hidden share: above mIoU over five bins for each kind of"
-        " prototype, below differences with intervals.",
+        "One column each for scale, solidity, elongation and, where it is known, hidden share: above mIoU over five"
+        " bins for each kind of prototype, below differences with intervals.",
     ),
     "prototypes/quality": Caption(
         "How well superpixels fit the true parts of an object.",

@@ -61,7 +61,7 @@ def use_threads(count: int | None = None) -> int:
 
 def keep_freed_memory() -> None:
     """Let the C library keep the memory of freed tensors for the next ones, where it is glibc. Given back, large ones
-    would be cleared page by page each time: a third of the time of a backbone on the CPU."""
+    would be cleared page by page each time. The process holds more for it until its tensors have found their places."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
         trim_threshold, mmap_max = -1, -4  # as malloc.h names them
