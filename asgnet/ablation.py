@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from asgnet.clusterers import CLUSTERERS, cluster
-from asgnet.config import AblationConfig, ModelConfig
 from asgnet.data.episodes import Pair, pairs_of
 from asgnet.data.transforms import fit
 from asgnet.decoders import sides
@@ -25,6 +24,7 @@ from asgnet.gallery import Clusterer, build_maps, build_prototypes
 from asgnet.metrics import COUNTS
 from asgnet.model import ASGNet
 from asgnet.progress import track
+from asgnet.sections import AblationConfig, ModelConfig
 from asgnet.source import Source
 from asgnet.strict import unknown
 

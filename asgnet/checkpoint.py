@@ -9,9 +9,9 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
-from asgnet.config import ModelConfig
 from asgnet.errors import UserError
 from asgnet.files import atomic_path, write_json
+from asgnet.sections import ModelConfig
 from asgnet.strict import build
 
 HEAD, META = "head.safetensors", "meta.json"

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from asgnet.allocation import expand, gpa
 from asgnet.backbones.encoder import Features
-from asgnet.config import ModelConfig
 from asgnet.convolution import Conv2d
 from asgnet.decoders import ASPP, FEM, classifier, enlarge, resize, sides
+from asgnet.sections import ModelConfig
 from asgnet.superpixel import place_seeds, sgc, to_grid
 
 PUBLISHED_CELLS = 60 * 60  # the grid in whose cells area_per_seed is stated

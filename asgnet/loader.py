@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from asgnet.config import TrainConfig
 from asgnet.data.sampling import TrainingEpisode, TrainingImages, training_batch
 from asgnet.distributed import share
 from asgnet.errors import UserError
+from asgnet.sections import TrainConfig
 from asgnet.source import Source, Views
 
 

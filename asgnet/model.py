@@ -12,11 +12,11 @@ from asgnet.arms import head_class
 from asgnet.backbones import ENCODERS, build_encoder, build_vit
 from asgnet.backbones.encoder import Encoder, Features
 from asgnet.backbones.vit import Tokens
-from asgnet.config import ModelConfig
 from asgnet.decoders import enlarge, sides
 from asgnet.errors import UserError
 from asgnet.head import losses, margin
 from asgnet.residual import ResidualChain
+from asgnet.sections import ModelConfig
 
 
 class ASGNet(nn.Module):

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from asgnet.backbones.encoder import Features
-from asgnet.config import DataConfig
 from asgnet.data.photo import Picture, read_pair, read_photo
 from asgnet.data.transforms import fit, normalise, unfit
 from asgnet.device import autocast
 from asgnet.errors import UserError
 from asgnet.fusion import fuse
 from asgnet.model import ASGNet, check_size
+from asgnet.sections import DataConfig
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from asgnet.backbones.naming import UNUSED
-from asgnet.config import ModelConfig
 from asgnet.errors import UserError
 from asgnet.model import ASGNet
+from asgnet.sections import ModelConfig
 
 Names = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]  # a pattern, and what it becomes
 

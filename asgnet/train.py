@@ -18,7 +18,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from asgnet.checkpoint import load_state, save_state
-from asgnet.config import ModelConfig, TrainConfig
 from asgnet.data.sampling import TrainingImages
 from asgnet.device import autocast
 from asgnet.distributed import processes, rank, total
@@ -28,6 +27,7 @@ from asgnet.loader import Step, training_steps
 from asgnet.metrics import miou
 from asgnet.model import ASGNet
 from asgnet.rng import generator
+from asgnet.sections import ModelConfig, TrainConfig
 from asgnet.source import Source
 
 MONITORED = ("train", "val", "novel")

@@ -14,11 +14,11 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from asgnet.config import TrainingFree
 from asgnet.data.episodes import supports_of
 from asgnet.data.transforms import unfit
 from asgnet.gallery import in_parts
 from asgnet.metrics import COUNTS, intersection_union, miou
+from asgnet.sections import TrainingFree
 from asgnet.source import Source
 from asgnet.superpixel import masked_average, to_grid
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from asgnet.backbones.encoder import Features
-from asgnet.config import ModelConfig, load_study
+from asgnet.config import load_study
 from asgnet.model import ASGNet
+from asgnet.sections import ModelConfig
 
 TERA = 1e12
 

@@ -22,7 +22,6 @@ import psutil
 import torch
 from PIL import Image
 
-from asgnet.config import ModelConfig
 from asgnet.data.episodes import base_images, read_episodes
 from asgnet.data.index import read_index
 from asgnet.data.sampling import TrainingImages
@@ -31,6 +30,7 @@ from asgnet.layout import Layout
 from asgnet.model import ASGNet
 from asgnet.predict import find, learn
 from asgnet.rng import generator
+from asgnet.sections import ModelConfig
 from asgnet.stages.runs import build_model, open_source
 from asgnet.train import MONITORED, train
 from benchmarks.sizes import QUICK

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from asgnet.config import EpisodesConfig, Study, load_study
+from asgnet.config import Study, load_study
 from asgnet.data import open_dataset
 from asgnet.data.tree import Tree
 from asgnet.fingerprint import fingerprint
 from asgnet.layout import Layout
+from asgnet.sections import EpisodesConfig
 from asgnet.stages.data import make_data
 from asgnet.stages.episodes import make_episodes
 from asgnet.stages.features import make_features

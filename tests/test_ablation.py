@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from asgnet.ablation import reconfigured, score_variations, variations
-from asgnet.config import AblationConfig
 from asgnet.data.episodes import read_episodes
 from asgnet.errors import UserError
 from asgnet.evaluate import score_episodes
 from asgnet.layout import Layout
 from asgnet.metrics import COUNTS
+from asgnet.sections import AblationConfig
 from asgnet.stages.ablate import QUALITY, run_ablation
 from asgnet.stages.prototypes import gather_prototypes
 from asgnet.stages.runs import build_model, open_source

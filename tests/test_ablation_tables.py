@@ -10,12 +10,13 @@ from imports import ROOT
 from study import LEVELS, episodes, write_study
 
 from asgnet.ablation_tables import MEASURED, NAMES, Comparison, ablation_table, binned_table, upper_ends
-from asgnet.config import AblationConfig, Arm, Group, Study, load_study
+from asgnet.config import Study, load_study
 from asgnet.errors import UserError
 from asgnet.intervals import Blocks, holm, paired_difference
 from asgnet.layout import Layout
 from asgnet.metrics import miou
 from asgnet.rng import generator
+from asgnet.sections import AblationConfig, Arm, Group
 from asgnet.stages import prototypes
 
 KEYS = [(fold, seed) for fold in range(3) for seed in (0, 1)]

@@ -9,11 +9,11 @@ from torch import nn
 from asgnet.backbones import build_encoder, build_vit, for_inference
 from asgnet.backbones.depthwise import FrozenDepthwise
 from asgnet.backbones.encoder import Encoder, renormalise
-from asgnet.config import ModelConfig
 from asgnet.device import autocast, fast_dtype
 from asgnet.errors import UserError
 from asgnet.model import ASGNet
 from asgnet.rng import torch_generator
+from asgnet.sections import ModelConfig
 
 LITE0 = ModelConfig(backbone="lite0")
 

@@ -31,7 +31,7 @@ from tiny import ROOT
 from asgnet import files, notebook
 from asgnet.checkpoint import load_state, save_head
 from asgnet.cli import main
-from asgnet.config import TrainConfig, load_study
+from asgnet.config import load_study
 from asgnet.data.episodes import read_episodes, supports_of
 from asgnet.errors import UserError
 from asgnet.files import write_json
@@ -40,6 +40,7 @@ from asgnet.look.saved import saved_predictions
 from asgnet.metrics import COUNTS
 from asgnet.results import find_runs
 from asgnet.rng import generator
+from asgnet.sections import TrainConfig
 from asgnet.source import StoredSource
 from asgnet.stages.episodes import make_episodes
 from asgnet.stages.features import make_features

@@ -11,11 +11,12 @@ import pytest
 import torch
 from tiny import tiny_study
 
-from asgnet.config import ComputeConfig, load_study
+from asgnet.config import load_study
 from asgnet.decoders import classifier
 from asgnet.device import autocast, compile_layers, fast_dtype, use_threads
 from asgnet.errors import UserError
 from asgnet.rng import torch_generator
+from asgnet.sections import ComputeConfig
 
 
 @pytest.mark.parametrize(("name", "value"), [("threads", -1), ("devices", 0), ("workers", -1)])

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from asgnet.config import ModelConfig
 from asgnet.fusion import FUSIONS, fuse
 from asgnet.head import Head
 from asgnet.rng import torch_generator
+from asgnet.sections import ModelConfig
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from torch import nn
 from asgnet import ASGNet
 from asgnet.backbones.encoder import Encoder, Features
 from asgnet.backbones.resnet import DeepStemResNet
-from asgnet.config import ModelConfig
 from asgnet.decoders import ASPP, FEM, bin_sizes, enlarge
 from asgnet.errors import UserError
 from asgnet.head import Head, losses, recount, token_map
 from asgnet.residual import ResidualChain
 from asgnet.rng import torch_generator
+from asgnet.sections import ModelConfig
 
 SIDE = 65  # pixels; 9 cells
 

@@ -14,12 +14,12 @@ from tiny import ROOT, tiny_study
 
 from asgnet.checkpoint import save_head
 from asgnet.cli import main
-from asgnet.config import ModelConfig
 from asgnet.data.photo import read_mask, read_photo
 from asgnet.data.transforms import fit, normalise, unfit
 from asgnet.errors import UserError
 from asgnet.model import ASGNet
 from asgnet.predict import find, learn, segment
+from asgnet.sections import ModelConfig
 
 SIZE = 65
 CONFIG = ModelConfig(backbone="lite0", width=16, max_seeds=3, normalise_sources=True)

@@ -17,8 +17,8 @@ from test_sweep import repro
 
 from asgnet import files, fingerprint
 from asgnet.checkpoint import META, load_head, save_head
-from asgnet.config import ModelConfig
 from asgnet.errors import UserError
+from asgnet.sections import ModelConfig
 from asgnet.stages.features import MODULES
 from asgnet.sweep.pools import _local_jobs
 

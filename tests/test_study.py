@@ -11,7 +11,6 @@ import torch
 
 from asgnet.backbones.encoder import Features
 from asgnet.cli import main
-from asgnet.config import TrainingFree
 from asgnet.data.episodes import draw_episodes, read_episodes, supports_of
 from asgnet.data.index import read_index
 from asgnet.errors import UserError
@@ -19,6 +18,7 @@ from asgnet.evaluate import score_episodes
 from asgnet.gallery import in_parts
 from asgnet.layout import Layout
 from asgnet.metrics import COUNTS, intersection_union, miou
+from asgnet.sections import TrainingFree
 from asgnet.source import OnlineSource
 from asgnet.stages.runs import build_model, load_run, open_source
 from asgnet.stages.test import run_test, run_training_free

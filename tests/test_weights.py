@@ -18,9 +18,9 @@ from asgnet.backbones.lite0 import Lite0
 from asgnet.backbones.naming import resnet_keys, vit_names
 from asgnet.backbones.resnet import DeepStemResNet
 from asgnet.cli import main
-from asgnet.config import ModelConfig
 from asgnet.errors import UserError
 from asgnet.rng import torch_generator
+from asgnet.sections import ModelConfig
 
 LITE0 = "tf_efficientnet_lite0"
 

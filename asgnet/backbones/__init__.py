@@ -15,8 +15,8 @@ from asgnet.backbones.naming import lite0_names, resnet_keys, vit_names, without
 from asgnet.backbones.resnet import DeepStemResNet, ResNet, SevenStemResNet
 from asgnet.backbones.vit import Tokens
 from asgnet.backbones.weights import BACKBONES, find_weights, load_strictly
-from asgnet.config import ModelConfig
 from asgnet.rng import torch_generator
+from asgnet.sections import ModelConfig
 
 __all__ = [
     "ENCODERS",

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from asgnet.checkpoint import HEAD
-from asgnet.config import DataConfig, FeaturesConfig, Study
+from asgnet.config import Study
 from asgnet.converted import ENCODER, load_converted
 from asgnet.data.photo import SUFFIXES
 from asgnet.device import pick_device
@@ -15,6 +15,7 @@ from asgnet.model import ASGNet
 from asgnet.pictures import grey, overlay, save_png
 from asgnet.predict import Learned, find, learn
 from asgnet.progress import track
+from asgnet.sections import DataConfig, FeaturesConfig
 from asgnet.stages.runs import load_network
 
 EXTRAS = ("overlay", "probability", "superpixels")  # pictures that are written beside the mask where asked for

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from asgnet.ablation_tables import Comparison, ablation_table, binned_table
-from asgnet.config import Group, Study
+from asgnet.config import Study
 from asgnet.data import open_dataset
 from asgnet.data.episodes import read_episodes, supports_of
 from asgnet.data.index import read_table
@@ -17,6 +17,7 @@ from asgnet.intervals import Blocks, mean_interval
 from asgnet.layout import Layout
 from asgnet.metrics import COUNTS
 from asgnet.results import blocks_of, find_runs
+from asgnet.sections import Group
 from asgnet.shape import object_shape
 
 Varied = dict[tuple[str, str, int], Blocks]  # (table, setting, shots) -> episodes by fold and random seed

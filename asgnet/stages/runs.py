@@ -5,12 +5,13 @@ from pathlib import Path
 from asgnet.backbones import Encoder, Tokens, build_encoder, build_vit
 from asgnet.backbones.inference import for_inference
 from asgnet.checkpoint import load_head
-from asgnet.config import ComputeConfig, FeaturesConfig, ModelConfig, Study
+from asgnet.config import Study
 from asgnet.data import open_dataset
 from asgnet.device import compile_layers, fast_dtype, pick_device
 from asgnet.errors import UserError
 from asgnet.layout import Layout
 from asgnet.model import ASGNet
+from asgnet.sections import ComputeConfig, FeaturesConfig, ModelConfig
 from asgnet.source import OnlineSource, Source, StoredSource
 from asgnet.store import Store
 from asgnet.train import init_model

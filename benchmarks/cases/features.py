@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from asgnet.backbones import build_encoder, build_vit, for_inference
-from asgnet.config import ModelConfig
 from asgnet.device import autocast, fast_dtype
+from asgnet.sections import ModelConfig
 from benchmarks import inputs
 from benchmarks.case import Case, fast_tolerance
 from benchmarks.sizes import Sizes

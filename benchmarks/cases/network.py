@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from asgnet.backbones import for_inference
-from asgnet.config import ModelConfig
 from asgnet.device import autocast, fast_dtype
 from asgnet.head import losses
 from asgnet.model import ASGNet
+from asgnet.sections import ModelConfig
 from asgnet.train import init_model
 from benchmarks import inputs
 from benchmarks.case import Case, fast_tolerance

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from asgnet.backbones import build_encoder, build_vit, for_inference
-from asgnet.config import ModelConfig, Study
+from asgnet.config import Study
 from asgnet.data.episodes import base_images, draw_episodes, read_episodes
 from asgnet.data.index import read_index
 from asgnet.data.sampling import TrainingImages
@@ -16,6 +16,7 @@ from asgnet.evaluate import score_episodes
 from asgnet.layout import Layout
 from asgnet.metrics import miou
 from asgnet.model import ASGNet
+from asgnet.sections import ModelConfig
 from asgnet.source import OnlineSource
 from asgnet.stages.runs import build_model, open_source
 from asgnet.train import MONITORED, init_model, train

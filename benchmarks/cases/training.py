@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from asgnet.backbones.encoder import Features
-from asgnet.config import TrainConfig
 from asgnet.device import autocast
+from asgnet.sections import TrainConfig
 from benchmarks import inputs
 from benchmarks.case import Case
 from benchmarks.cases.network import GRADIENTS, fast_network, gradients, network

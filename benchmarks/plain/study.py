@@ -7,12 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from asgnet.config import TrainConfig
 from asgnet.data.episodes import supports_of
 from asgnet.data.sampling import TrainingImages, training_batch
 from asgnet.data.transforms import normalise, unfit
 from asgnet.data.tree import Tree
 from asgnet.metrics import COUNTS, intersection_union, miou
+from asgnet.sections import TrainConfig
 from asgnet.store import class_target, make_view
 from asgnet.train import MONITORED
 from benchmarks.plain.network import Plain
