@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from asgnet.calibration import thresholds
 from asgnet.data.episodes import pairs_of, supports_of
 from asgnet.data.transforms import unfit
 from asgnet.device import autocast
@@ -86,7 +87,8 @@ def score(
         query, layer1 = maps.of(queries)
         pool, valid, fallback = prototypes.of(supports_of(part, shots), classes)
         with autocast(query.device, source.dtype):
-            margins = fuse(model.head, fusion, query, pool, valid, layer1, (source.size, source.size))  # (B, S, S)
+            cut = _cut(model, source, maps, part, shots, pool, valid)  # (B,)
+            margins = fuse(model.head, fusion, query, pool, valid, layer1, (source.size, source.size), cut)  # (B, S, S)
         target = source.masks(queries, [0] * len(part), classes)  # (B, S, S)
         counts = _counts(source, margins, target, queries, classes, watch, first, restore)  # (B, 4)
         columns = dict(zip(COUNTS, counts.T.cpu().numpy(), strict=True))
@@ -98,6 +100,20 @@ def score(
         return named.assign(supports=[";".join(ids) for ids in supports_of(part, shots)], **columns)
 
     return pd.concat(deal(range(0, len(episodes), batch), score_batch, across), ignore_index=True)
+
+
+def _cut(
+    model: ASGNet, source: Source, maps: Maps, episodes: pd.DataFrame, shots: int, pool: Tensor, valid: Tensor
+) -> Tensor | None:
+    """The thresholds (B,) of B episodes, None where a network cuts at 0."""
+    if model.config.threshold == "zero":
+        return None
+    supports = supports_of(episodes, shots)
+    ids, classes = [i for row in supports for i in row], [int(c) for c in episodes["class"] for _ in range(shots)]
+    reduced, layer1 = (None if x is None else x.unflatten(0, (-1, shots)) for x in maps.of(ids))
+    assert reduced is not None
+    masks = source.masks(ids, [0] * len(ids), classes).unflatten(0, (-1, shots))  # (B, K, S, S)
+    return thresholds(model.head, reduced, masks, pool, valid, layer1)
 
 
 def _counts(

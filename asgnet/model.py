@@ -12,6 +12,7 @@ from asgnet.arms import head_class
 from asgnet.backbones import ENCODERS, build_encoder, build_vit
 from asgnet.backbones.encoder import Encoder, Features
 from asgnet.backbones.vit import Tokens
+from asgnet.calibration import thresholds
 from asgnet.decoders import enlarge, sides
 from asgnet.errors import UserError
 from asgnet.head import losses, margin
@@ -100,12 +101,15 @@ class ASGNet(nn.Module):
             supports = self.head.reduce(support)  # (B K, width, h, w)
         seeds = None if s_seed is None else s_seed.flatten(0, 1)
         prototypes, valid, _ = self.head.prototypes(supports, s_y.flatten(0, 1), seeds)
-        prototypes = prototypes.unflatten(0, (episodes, shots)).flatten(1, 2)  # (B, K M, width): one pool
-        valid = valid.unflatten(0, (episodes, shots)).flatten(1, 2)
-        logits, auxiliary = self.head.decode(reduced, prototypes, valid, query.layer1)
+        prototypes, valid = (x.unflatten(0, (episodes, shots)) for x in (prototypes, valid))  # (B, K, M, width)
+        pool, there = prototypes.flatten(1, 2), valid.flatten(1, 2)  # (B, K M, width): one pool
+        logits, auxiliary = self.head.decode(reduced, pool, there, query.layer1)
         size = sides(s_y)
         if not self.training:
-            return enlarge(logits, size)
+            fine = None if support.layer1 is None else support.layer1.unflatten(0, (episodes, shots))
+            maps = supports.unflatten(0, (episodes, shots))
+            cut = thresholds(self.head, maps, s_y, prototypes, valid, fine)
+            return cut_at(enlarge(logits, size), cut)
         if y is None:
             raise UserError("y, the query's mask (B, H, W), is missing: training mode returns losses")
         return (margin(logits, size) > 0).long(), *losses(logits, auxiliary, y)
@@ -128,6 +132,11 @@ class ASGNet(nn.Module):
         if wrong:
             raise UserError(f"{source}: these weights belong to another network (first difference: {wrong[0]})")
         self.load_state_dict(weights, strict=False)
+
+
+def cut_at(logits: Tensor, thresholds: Tensor) -> Tensor:
+    """Logits (B, 2, H, W) whose foreground wins where its margin lies above thresholds (B,)."""
+    return logits - torch.stack([torch.zeros_like(thresholds), thresholds], 1)[..., None, None]
 
 
 def _token_channels(config: ModelConfig, vit: Tokens | None) -> int | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from asgnet.backbones.encoder import Features
+from asgnet.calibration import thresholds
 from asgnet.data.photo import Picture, read_pair, read_photo
 from asgnet.data.transforms import fit, normalise, unfit
 from asgnet.device import autocast
@@ -30,6 +31,7 @@ class Learned:
     reduced: Tensor  # (K, C, h, w)
     prototypes: Tensor  # (K, N, C)
     valid: Tensor  # (K, N) bool
+    cut: Tensor  # (1,), the margin at which the object begins
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,13 @@ def learn(
     check_size(size, size)
     squares = [_square(*pair, size, class_id, k + 1) for k, pair in enumerate(zip(supports, masks, strict=True))]
     images, inside = (np.stack(pictures) for pictures in zip(*squares, strict=True))
-    _, reduced = _reduce(model, images)
+    features, reduced = _reduce(model, images)
     found = torch.from_numpy(inside).to(reduced.device)
     prototypes, valid, _ = model.head.prototypes(reduced, found)
-    return Learned(images, found, reduced, prototypes, valid)
+    layer1 = None if features.layer1 is None else features.layer1[None]
+    with autocast(reduced.device):
+        cut = thresholds(model.head, reduced[None], found[None], prototypes[None], valid[None], layer1)
+    return Learned(images, found, reduced, prototypes, valid, cut)
 
 
 @torch.inference_mode()
@@ -92,9 +97,8 @@ def find(model: ASGNet, learned: Learned, query: Picture) -> Prediction:
     square, _ = fit(photo, np.zeros((height, width), np.uint8), size)
     features, reduced = _reduce(model, square[None])
     with autocast(reduced.device):
-        margins = fuse(
-            model.head, "pool", reduced, learned.prototypes[None], learned.valid[None], features.layer1, (size, size)
-        )
+        pool, valid = learned.prototypes[None], learned.valid[None]
+        margins = fuse(model.head, "pool", reduced, pool, valid, features.layer1, (size, size), learned.cut)
     margin = unfit(margins, height, width)[0]  # (H, W), foreground minus background
     return Prediction(photo, (margin > 0).cpu().numpy(), margin.sigmoid().cpu().numpy(), square, reduced)
 

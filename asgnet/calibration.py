@@ -1,0 +1,50 @@
+"""Where to cut a prediction: a threshold for each episode, read off its supports, whose masks are known.
+
+A class that stands in training images without being asked for is taught as background (departure 8), which presses the
+margins of its objects down: a trained network still ranks their cells above the rest, but all of them may lie below 0.
+How far down shows on the supports: each is predicted from the other ones (a single one from itself), and the threshold
+lies half-way between the mean margins of its object and of the rest.
+"""
+
+import torch
+from torch import Tensor
+
+from asgnet.decoders import sides
+from asgnet.head import Head, margin
+
+
+@torch.no_grad()
+def thresholds(
+    head: Head, supports: Tensor, masks: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
+) -> Tensor:
+    """The margin (B,) above which a query of each episode shows the object, within ``model.lowest_threshold`` and 0.
+
+    supports (B, K, C, h, w), reduced; masks (B, K, H, W), where 1 is the object, 255 void and anything else the rest;
+    their prototypes (B, K, N, C) and valid (B, K, N); layer1 (B, K, C1, h4, w4), for ASPP. It is 0 where no support
+    shows both the object and the rest on the grid, and where ``model.threshold`` is "zero".
+    """
+    shots, grid = masks.shape[1], sides(supports)
+    if head.config.threshold == "zero":
+        return supports.new_zeros(len(supports), dtype=torch.float32)
+    found = []
+    for shot in range(shots):  # one after another: as much memory as the queries take
+        others = [k for k in range(shots) if k != shot] or [shot]
+        pool, there = prototypes[:, others].flatten(1, 2), valid[:, others].flatten(1, 2)
+        logits, _ = head.decode(supports[:, shot], pool, there, None if layer1 is None else layer1[:, shot])
+        margins, cells = margin(logits, grid), nearest(masks[:, shot], grid)  # (B, h, w)
+        found.append((_mean(margins, cells == 1) + _mean(margins, (cells != 1) & (cells != 255))) / 2)
+    return torch.stack(found).nanmean(0).nan_to_num(0).clamp(head.config.lowest_threshold, 0)
+
+
+def nearest(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Masks (B, H, W) at the cells of a grid with the same corners: (B, h, w)."""
+    rows, cols = (
+        torch.linspace(0, side - 1, cells, device=masks.device).round().long()
+        for side, cells in zip(sides(masks), grid, strict=True)
+    )
+    return masks[:, rows[:, None], cols]
+
+
+def _mean(values: Tensor, inside: Tensor) -> Tensor:
+    """values and inside (B, h, w) -> (B,), nan where nothing is inside."""
+    return (values * inside).sum((1, 2)) / inside.sum((1, 2))

@@ -1,0 +1,126 @@
+"""The threshold of an episode, read off its supports."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from asgnet.calibration import nearest, thresholds
+from asgnet.errors import UserError
+from asgnet.fusion import FUSIONS, fuse
+from asgnet.head import Head, margin
+from asgnet.model import ASGNet, cut_at
+from asgnet.rng import torch_generator
+from asgnet.sections import ModelConfig
+
+CONFIG = ModelConfig(backbone="lite0", width=8, max_seeds=2, threshold="supports", lowest_threshold=-1e9)
+
+
+def made(config=CONFIG, episodes=3, shots=2):
+    """A head with random weights, and supports (B, K, 8, 9, 9) with masks (B, K, 65, 65) and their prototypes."""
+    rng = torch_generator(0, "calibration")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = Head(config, sources=(8,)).eval()
+    supports = torch.randn(episodes, shots, 8, 9, 9, generator=rng)
+    masks = torch.zeros(episodes, shots, 65, 65, dtype=torch.uint8)
+    masks[:, :, 10:50, 20:60] = 1
+    masks[:, :, :9] = 255
+    prototypes, valid, _ = head.prototypes(supports.flatten(0, 1), masks.flatten(0, 1))
+    return head, supports, masks, *(x.unflatten(0, (episodes, shots)) for x in (prototypes, valid))
+
+
+def half_way(head, query, mask, pool, valid):
+    """By hand, for one support."""
+    margins = margin(head.decode(query[None], pool[None], valid[None])[0], (9, 9))[0]
+    cells = mask[::8, ::8]
+    return (margins[cells == 1].mean() + margins[cells == 0].mean()) / 2
+
+
+@torch.no_grad()
+def test_a_single_support_is_predicted_from_itself():
+    head, supports, masks, prototypes, valid = made(shots=1)
+    found = thresholds(head, supports, masks, prototypes, valid)
+    for k in range(3):
+        expected = half_way(head, supports[k, 0], masks[k, 0], prototypes[k, 0], valid[k, 0])
+        torch.testing.assert_close(found[k], expected.clamp(max=0))
+
+
+@torch.no_grad()
+def test_several_supports_are_predicted_from_the_others():
+    head, supports, masks, prototypes, valid = made(shots=3)
+    found = thresholds(head, supports, masks, prototypes, valid)
+    for k in range(3):
+        each = []
+        for shot in range(3):
+            others = [other for other in range(3) if other != shot]
+            pool, there = prototypes[k, others].flatten(0, 1), valid[k, others].flatten(0, 1)
+            each.append(half_way(head, supports[k, shot], masks[k, shot], pool, there))
+        torch.testing.assert_close(found[k], torch.stack(each).mean().clamp(max=0))
+
+
+def test_it_lies_between_the_lowest_and_0():
+    head, *rest = made(replace(CONFIG, lowest_threshold=-1e-3))
+    assert ((thresholds(head, *rest) >= -1e-3) & (thresholds(head, *rest) <= 0)).all()
+
+
+def test_supports_without_a_cell_of_the_object_say_nothing():
+    head, supports, masks, prototypes, valid = made()
+    alone = thresholds(head, supports, masks, prototypes, valid)
+    masks[0] = 0
+    masks[1, 0] = 0
+    found = thresholds(head, supports, masks, prototypes, valid)
+    assert found[0] == 0
+    assert found.isfinite().all()
+    assert found[2] == alone[2]
+
+
+def test_zero_is_the_default():
+    assert ModelConfig().threshold == "zero"
+    head, *rest = made(replace(CONFIG, threshold="zero"))
+    assert thresholds(head, *rest).tolist() == [0, 0, 0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_what_is_fused_is_cut_there(fusion):
+    head, supports, _, prototypes, valid = made()
+    query, cut = supports[:, 0], torch.tensor([-0.5, 0.0, -2.0])
+    plain = fuse(head, fusion, query, prototypes, valid, None, (65, 65))
+    found = fuse(head, fusion, query, prototypes, valid, None, (65, 65), cut)
+    torch.testing.assert_close(found[1], plain[1])
+    if fusion != "votes":
+        torch.testing.assert_close(found, plain - cut[:, None, None])
+    assert (found[2] > 0).sum() >= (plain[2] > 0).sum()
+
+
+def test_masks_at_cells_are_those_of_the_pixels_under_them():
+    masks = torch.arange(17 * 17).view(1, 17, 17)
+    assert nearest(masks, (3, 3)).tolist() == masks[:, ::8, ::8].tolist()
+
+
+@torch.no_grad()
+def test_a_whole_network_cuts_there_too():
+    config = replace(CONFIG, width=4)
+    rng = torch_generator(1, "calibration")
+    x, s_x = torch.randn(2, 3, 33, 33, generator=rng), torch.randn(2, 1, 3, 33, 33, generator=rng)
+    s_y = torch.zeros(2, 1, 33, 33)
+    s_y[..., 4:24, 8:30] = 1
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = ASGNet(config).eval()
+    found = network(x, s_x, s_y)
+    network.head.config = replace(config, threshold="zero")
+    logits = network(x, s_x, s_y)
+    network.head.config = config
+    reduced = network.head.reduce(network.encode(s_x[:, 0]))
+    prototypes, valid, _ = network.head.prototypes(reduced, s_y[:, 0])
+    cut = thresholds(network.head, reduced[:, None], s_y, prototypes[:, None], valid[:, None])
+    assert (cut < 0).any()
+    torch.testing.assert_close(found, cut_at(logits, cut))
+    assert ((found[:, 1] > found[:, 0]).sum((1, 2)) >= (logits[:, 1] > logits[:, 0]).sum((1, 2))).all()
+
+
+def test_a_lowest_threshold_above_0_is_refused():
+    with pytest.raises(UserError, match=r"model.lowest_threshold: 0.5 is above 0"):
+        ModelConfig(lowest_threshold=0.5)
