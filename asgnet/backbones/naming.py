@@ -4,11 +4,9 @@ from collections.abc import Container, Iterable
 from math import isqrt
 from pathlib import Path
 
-import onnx
-from onnx import numpy_helper
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor, from_numpy
 from torch import cat as concatenate
+from torch.nn import functional as F
 
 from asgnet.errors import UserError
 
@@ -56,9 +54,16 @@ def vit_names(tensors: dict[str, Tensor], grid: tuple[int, int]) -> dict[str, Te
     tensors = {name: value for name, value in tensors.items() if name != "mask_token" and not name.startswith("head.")}
     positions = tensors.get("pos_embed")
     if positions is not None and positions.ndim == 3 and positions.shape[1] != 1 + grid[0] * grid[1]:
-        side = isqrt(positions.shape[1] - 1)
-        tensors["pos_embed"] = resample_abs_pos_embed(positions, list(grid), [side, side])  # (1, 1 + T, D)
+        tensors["pos_embed"] = resampled(positions, grid)
     return tensors
+
+
+def resampled(positions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Positions of the class token and of a square grid (1, 1 + T, D) -> those of another grid, as timm does it."""
+    side = isqrt(positions.shape[1] - 1)
+    square = positions[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, D, side, side)
+    there = F.interpolate(square, grid, mode="bicubic", antialias=True)
+    return concatenate([positions[:, :1], there.flatten(2).transpose(1, 2).to(positions.dtype)], dim=1)
 
 
 def read_onnx(path: Path) -> dict[str, Tensor]:
@@ -67,6 +72,9 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
     Biases and norms are initialisers with names; a linear weight is the nameless second input of the MatMul node that
     its layer is called after, transposed; the positions are two nameless initialisers, class token and square grid.
     """
+    import onnx  # takes longer than most weights do to load
+    from onnx import numpy_helper
+
     graph = onnx.load(str(path)).graph
     arrays = {item.name: from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
     found = {name.removeprefix("backbone."): a for name, a in arrays.items() if name.startswith("backbone.")}
