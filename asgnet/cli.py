@@ -1,21 +1,14 @@
 """The command line: ``asgnet`` or ``python -m asgnet``. Exit status 0, or 2 with one clear line on bad input."""
 
 import argparse
-import json
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
+from asgnet import commands
+from asgnet.commands import of_stage
 from asgnet.errors import UserError
-
-if TYPE_CHECKING:
-    from asgnet.config import Study
-
-SHARED = ("train", "test")  # what several processes can work on together
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The subcommands. Each imports what it needs when it runs, so that --help is instant."""
+    """The subcommands and their options; `asgnet.commands` runs them."""
     top = _Parser(prog="asgnet", description="ASGNet few-shot segmentation: the stages of the study.")
     stages = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -55,24 +48,28 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run, command=name)
         return sub
 
-    data = stage("data", _data, "make the embedded dataset, or complete a VOC tree; or `check` a tree or a folder")
+    data = stage(
+        "data", commands.data, "make the embedded dataset, or complete a VOC tree; or `check` a tree or a folder"
+    )
     data.add_argument("task", nargs="?", choices=("check",), help="only say what is wrong with PATH, file by file")
     data.add_argument("path", nargs="?", type=Path, metavar="PATH", help="default: the study's data.root")
-    stage("episodes", _stage("episodes.make_episodes"), "index the dataset and freeze the episodes of every fold")
-    stage("features", _stage("features.make_features"), "compute the frozen features, once per image and view")
-    stage("train", _stage("train.run_training", "arm", "fold", "seed"), "train one run", "arm", "fold", "seed")
-    stage("train-all", _stage("train_all.train_on_all"), "train the network of `predict` on all classes")
-    stage("test", _stage("test.run_test", "arm", "fold", "seed"), "test one trained run", "arm", "fold", "seed")
-    stage("training-free", _stage("test.run_training_free", "arm", "fold"), "test one training-free row", "arm", "fold")
+    stage("episodes", of_stage("episodes.make_episodes"), "index the dataset and freeze the episodes of every fold")
+    stage("features", of_stage("features.make_features"), "compute the frozen features, once per image and view")
+    stage("train", of_stage("train.run_training", "arm", "fold", "seed"), "train one run", "arm", "fold", "seed")
+    stage("train-all", of_stage("train_all.train_on_all"), "train the network of `predict` on all classes")
+    stage("test", of_stage("test.run_test", "arm", "fold", "seed"), "test one trained run", "arm", "fold", "seed")
     stage(
-        "ablate", _stage("ablate.run_ablation", "arm", "fold", "seed"), "vary a trained run at test time",
+        "training-free", of_stage("test.run_training_free", "arm", "fold"), "test one training-free row", "arm", "fold"
+    )
+    stage(
+        "ablate", of_stage("ablate.run_ablation", "arm", "fold", "seed"), "vary a trained run at test time",
         "arm", "fold", "seed",
     )  # fmt: skip
     stage(
-        "prototypes", _stage("prototypes.gather_prototypes"), "gather the ablations into results/<dataset>/prototypes"
+        "prototypes", of_stage("prototypes.gather_prototypes"), "gather the ablations into results/<dataset>/prototypes"
     )
-    stage("collect", _stage("collect.collect"), "gather all runs into summary.csv and comparison.csv")
-    evaluate = stage("evaluate", _evaluate, "test a trained run, also on another tree of the same layout")
+    stage("collect", of_stage("collect.collect"), "gather all runs into summary.csv and comparison.csv")
+    evaluate = stage("evaluate", commands.evaluate, "test a trained run, also on another tree of the same layout")
     evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     evaluate.add_argument("--data-root", type=Path, help="a tree of the same layout (default: the study's)")
     evaluate.add_argument("--fold", type=int, help="default: the run's own")
@@ -82,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "--like-for-like", action="store_true", help="score as the published code does (as test.like_for_like: true)"
     )
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
-    predict = stage("predict", _predict, "find in photographs of your own what masks show in others")
+    predict = stage("predict", commands.predict, "find in photographs of your own what masks show in others")
     predict.add_argument(
         "--query", type=Path, required=True, metavar="PATH", help="the photograph to find the object in, or a folder"
     )
@@ -109,10 +106,14 @@ def parser() -> argparse.ArgumentParser:
         help="write OUT_superpixels.png, the supports' prototypes and where each is used, too",
     )  # fmt: skip
     weights = stage(
-        "weights", _weights, "list the weights that the study needs, where they are looked for, what is here"
+        "weights",
+        commands.weights,
+        "list the weights that the study needs, where they are looked for, what is here",
     )
     weights.add_argument("--json", action="store_true", help="print one JSON object, with whole checksums")
-    reference = stage("import-reference", _import_reference, "convert a published checkpoint and test it like for like")
+    reference = stage(
+        "import-reference", commands.reference, "convert a published checkpoint and test it like for like"
+    )
     reference.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a published .pth")
     reference.add_argument("--fold", type=int, required=True, help="the fold whose classes it was not trained on")
     reference.add_argument("--shots", type=int, default=1)
@@ -122,13 +123,17 @@ def parser() -> argparse.ArgumentParser:
     reference.add_argument("--episodes", type=int, help="default: as published")
     reference.add_argument("--size", type=int, help="pixels a side, 8 n + 1 (default: as published)")
     reference.add_argument("--json", action="store_true", help="print one JSON object")
-    notebook = stages.add_parser("notebook", help="execute a notebook with papermill", description=_notebook.__doc__)
+    notebook = stages.add_parser(
+        "notebook", help="execute a notebook with papermill", description=commands.notebook.__doc__
+    )
     notebook.add_argument("source", type=Path)
     notebook.add_argument("output", type=Path, help="NAME.ipynb, or NAME.html for a page without the code")
     notebook.add_argument("settings", nargs="*", metavar="NAME=VALUE")
-    notebook.set_defaults(run=_notebook)
+    notebook.set_defaults(run=commands.notebook)
     sweep = stages.add_parser(
-        "sweep", help="run the pipeline's stale stages, the cells of a matrix in parallel", description=_sweep.__doc__
+        "sweep",
+        help="run the pipeline's stale stages, the cells of a matrix in parallel",
+        description=commands.sweep.__doc__,
     )
     sweep.add_argument(
         "targets", nargs="*", metavar="STAGE",
@@ -146,131 +151,5 @@ def parser() -> argparse.ArgumentParser:
         help="run on Slurm; options of submitit's executor, such as partition=gpu time=60 gpus_per_node=1",
     )  # fmt: skip
     sweep.add_argument("--plan", action="store_true", help="print what would run, with hours from past runs")
-    sweep.set_defaults(run=_sweep)
+    sweep.set_defaults(run=commands.sweep)
     return top
-
-
-def _notebook(options: argparse.Namespace) -> int:
-    """Execute a notebook, parameters set as NAME=VALUE."""
-    from nbclient.exceptions import DeadKernelError
-
-    from asgnet.notebook import run_notebook
-
-    try:
-        run_notebook(options.source, options.output, options.settings)
-    except DeadKernelError:  # most often for want of memory: the status says so, as a shell would
-        print(f"asgnet: {options.source.name}: its kernel was killed", file=sys.stderr)
-        return 128 + signal.SIGKILL
-    return 0
-
-
-def _sweep(options: argparse.Namespace) -> int:
-    """Run the stages that DVC calls stale, the cells of a matrix as parallel jobs; `dvc repro` then finds nothing to
-    do. Logs are in .sweep. Exit status 1 where a cell failed; what is missing runs when the command runs again."""
-    from asgnet.sweep.loop import run_sweep
-
-    return run_sweep(options.targets, options.workers, options.retries, options.slurm, options.plan)
-
-
-def _stage(function: str, *names: str) -> Callable[[argparse.Namespace], None]:
-    """A subcommand that calls ``module.function`` of asgnet.stages on the study and the named options. What can be
-    shared runs in ``compute.devices`` processes, unless torchrun says in how many."""
-
-    def run(options: argparse.Namespace) -> None:
-        from asgnet.config import load_study
-        from asgnet.device import use_threads
-        from asgnet.distributed import joined, launch, under_torchrun
-
-        module, name = function.split(".")
-        study = load_study(options.params)
-        if under_torchrun() and options.command not in SHARED:
-            raise UserError(f"asgnet {options.command} is for one process: start it without torchrun")
-        if study.compute.devices > 1 and options.command in SHARED and not under_torchrun():
-            cell = [argument for n in names for argument in (f"--{n}", str(getattr(options, n)))]
-            return launch([options.command, "--params", str(options.params), *cell], study.compute.devices)
-        use_threads(study.compute.threads if names else None)  # a stage without cells has the machine to itself
-        call = getattr(import_module(f"asgnet.stages.{module}"), name)
-        with joined():
-            call(study, *(getattr(options, name) for name in names))
-
-    return run
-
-
-def _study(options: argparse.Namespace) -> "Study | None":
-    """The study, or None outside of a study's folder, for what can do without one."""
-    from asgnet.config import load_study
-
-    elsewhere = options.params == Path("params.yaml") and not options.params.exists()
-    return None if elsewhere else load_study(options.params)
-
-
-def _data(options: argparse.Namespace) -> None:
-    if options.task is None:
-        return _stage("data.make_data")(options)
-    from asgnet.stages.data import check_data
-
-    study, path = _study(options), options.path
-    if path is None:
-        if study is None:
-            raise UserError("no params.yaml here that names a dataset: give the PATH that is to be checked")
-        path = Path(study.data.root)
-    check_data(study, path)
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    from asgnet.config import load_study
-    from asgnet.revisit import evaluate_run
-
-    study = load_study(options.params)
-    test = replace(study.test, like_for_like=study.test.like_for_like or options.like_for_like)
-    metrics = evaluate_run(
-        replace(study, test=test), options.run_dir, options.data_root, options.fold, options.shots, options.episodes
-    )
-    _print_metrics(metrics, options.json)
-
-
-def _predict(options: argparse.Namespace) -> None:
-    from asgnet.device import use_threads
-    from asgnet.stages.predict import EXTRAS, run_predict
-
-    use_threads()
-    run_predict(
-        _study(options), options.query, options.support, options.mask, options.out, options.run_dir, options.size,
-        options.class_id, [name for name in EXTRAS if getattr(options, name)],
-    )  # fmt: skip
-
-
-def _import_reference(options: argparse.Namespace) -> None:
-    from asgnet.config import load_study
-    from asgnet.import_reference import import_reference
-
-    metrics = import_reference(
-        load_study(options.params), options.checkpoint, options.fold, options.shots, options.dataset,
-        options.data_root, options.episodes, options.size, options.out,
-    )  # fmt: skip
-    _print_metrics(metrics, options.json)
-    if not options.json:
-        print(f"kept in {metrics['folder']}: test it again with `asgnet evaluate {metrics['folder']}`")
-
-
-def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(metrics))
-        return
-    if metrics["like_for_like"]:
-        print(f"{metrics['protocol']} (computed in {metrics['precision']})")
-    print(
-        f"trained with novel pixels {metrics['novel_pixels']}, checkpoint selected on {metrics['selection']} episodes"
-    )
-    print(f"mIoU {metrics['miou']:.2f} ({metrics['miou_low']:.2f} to {metrics['miou_high']:.2f}), ", end="")
-    print(f"FB-IoU {metrics['fb_iou']:.2f}, {metrics['episodes']} episodes")
-    for name, value in metrics["iou"].items():
-        print(f"  {name}: {value:.2f}")
-
-
-def _weights(options: argparse.Namespace) -> None:
-    from asgnet.config import load_study
-    from asgnet.weights_listing import list_weights, table
-
-    listing = list_weights(load_study(options.params))
-    print(json.dumps(listing) if options.json else table(listing))

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from asgnet.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 try:
     import fcntl
@@ -62,12 +63,14 @@ def write_json(path: Path | str, data: object) -> None:
         temporary.write_text(json.dumps(data, indent=2) + "\n")
 
 
-def read_csv(path: Path | str, **options: Any) -> pd.DataFrame:
+def read_csv(path: Path | str, **options: Any) -> "pd.DataFrame":
     """``pandas.read_csv`` of a file that ends with its last line. Raises ValueError where it is cut off or no CSV,
     OSError where it cannot be read."""
     text = Path(path).read_text(encoding="utf-8")
     if not text.endswith("\n"):
         raise ValueError(f"{path} is cut off")
+    import pandas as pd  # takes longer than a prediction
+
     return pd.read_csv(StringIO(text), **options)
 
 

@@ -34,19 +34,24 @@ class _Frozen:
     row: dict[str, int]
 
 
+def best_threshold(arm: TrainingFree, source: Source, val: pd.DataFrame, shots: int) -> float | None:
+    """The threshold of a row with the best mIoU on ``val`` episodes; None for a row without features."""
+    if arm.features == "none":
+        return None
+    tables = _sweep(arm, source, val, shots)
+    return max((miou(table), float(t)) for t, table in zip(THRESHOLDS, tables, strict=True))[1]
+
+
 def score_training_free(
-    arm: TrainingFree, source: Source, val: pd.DataFrame, test: pd.DataFrame, shots: int
+    arm: TrainingFree, source: Source, test: pd.DataFrame, shots: int, threshold: float | None
 ) -> pd.DataFrame:
-    """Test a row on ``test`` episodes, its threshold chosen for the best mIoU on ``val`` episodes.
+    """Test a row on ``test`` episodes at the ``threshold`` that `best_threshold` chose.
 
     Returns what `asgnet.evaluate.score_episodes` returns, without loss."""
-    if arm.features == "none":
+    if threshold is None:
         return _score(source, test, shots, None, arm, None)
-    best = max(
-        ((miou(table), float(t)) for t, table in zip(THRESHOLDS, _sweep(arm, source, val, shots), strict=True)),
-    )
     parts = in_parts(test, shots, MOST_IMAGES)
-    scored = [_score(source, part, shots, _frozen(arm, source, part, shots), arm, best[1]) for part in parts]
+    scored = [_score(source, part, shots, _frozen(arm, source, part, shots), arm, threshold) for part in parts]
     return pd.concat(scored, ignore_index=True)
 
 

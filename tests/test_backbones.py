@@ -4,11 +4,15 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from asgnet.backbones import build_encoder, build_vit, for_inference
 from asgnet.backbones.depthwise import FrozenDepthwise
+from asgnet.backbones.dinov2 import DinoV2
+from asgnet.backbones.efficientnet import EfficientNetLite0
 from asgnet.backbones.encoder import Encoder, renormalise
+from asgnet.backbones.naming import resampled
 from asgnet.device import autocast, fast_dtype
 from asgnet.errors import UserError
 from asgnet.model import ASGNet
@@ -46,6 +50,41 @@ def test_lite0_equals_timm_features(lite0, size):
     torch.testing.assert_close(features, torch.cat(expected[2:], 1))
     side = (size - 1) // 8 + 1
     assert features.shape == (1, sum(lite0.sources), side, side)
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    return module.state_dict()
+
+
+@torch.no_grad()
+def test_lite0_is_timms_to_the_last_bit():
+    theirs, ours = timm.create_model("tf_efficientnet_lite0", output_stride=8).eval(), EfficientNetLite0().eval()
+    take(ours, theirs)
+    for side in (64, 65):  # TensorFlow's padding is lopsided on even sides
+        assert torch.equal(ours(noise(1, 3, side, side)), theirs(noise(1, 3, side, side)))
+    norm, other = ours.train().bn1, theirs.train().bn1
+    assert torch.equal(norm(noise(2, 32, 5, 5)), other(noise(2, 32, 5, 5)))
+    assert torch.equal(norm.running_var, other.running_var)
+
+
+@torch.no_grad()
+def test_dinov2_is_timms_to_the_last_bit():
+    theirs, ours = timm.create_model("vit_small_patch14_dinov2", img_size=56, num_classes=0).eval(), DinoV2(56).eval()
+    take(ours, theirs)
+    assert torch.equal(ours.forward_features(noise(2, 3, 56, 56)), theirs.forward_features(noise(2, 3, 56, 56)))
+    positions = noise(1, 1 + 37 * 37, 384)
+    assert torch.equal(resampled(positions, (14, 14)), resample_abs_pos_embed(positions, [14, 14], [37, 37]))
+
+
+def take(ours: nn.Module, theirs: nn.Module) -> None:
+    """Weights in which no layer is hidden, the same for both, which have the same names in the same order."""
+    state = {name: tensor for name, tensor in theirs.state_dict().items() if tensor.is_floating_point()}
+    for name, tensor in state.items():
+        tensor.copy_(noise(*tensor.shape) * (0.5 / tensor[0].numel() ** 0.5 if tensor.ndim > 1 else 0.1))
+        if tensor.ndim == 1 and not name.endswith(("bias", "mean")):  # scales and variances
+            tensor.add_(1)
+    ours.load_state_dict(theirs.state_dict())
+    assert list(ours.state_dict()) == list(theirs.state_dict())
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -215,6 +217,14 @@ def test_one_query_with_all_pictures(folder):
     mask = np.array(written["ö.png"])
     assert set(np.unique(mask)) <= {0, 255}
     np.testing.assert_array_equal(mask > 0, np.array(written["ö_probability.png"]) >= 128)
+
+
+def test_a_prediction_waits_for_no_library_that_it_can_do_without(folder):
+    tiny_study(folder, data={"size": SIZE})  # with the weights of a package
+    code = "import sys; from asgnet.cli import main; assert main(sys.argv[1:]) == 0; print(*sys.modules)"
+    arguments = ["predict", "--run", "run", "--query", "q.jpg", "--support", "s.jpg", "--mask", "m.png", "-o", "o.png"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert not {"huggingface_hub", "pandas", "scipy", "sympy", "timm", "torchvision"} & set(done.stdout.split())
 
 
 def test_several_supports_of_a_class(folder):

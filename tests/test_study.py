@@ -23,7 +23,7 @@ from asgnet.source import OnlineSource
 from asgnet.stages.runs import build_model, load_run, open_source
 from asgnet.stages.test import run_test, run_training_free
 from asgnet.stages.train import run_training
-from asgnet.training_free import score_training_free
+from asgnet.training_free import best_threshold, score_training_free
 
 
 def test_no_novel_class_is_trained_on_and_all_are_tested(study):
@@ -152,7 +152,7 @@ def test_many_images_are_scored_part_by_part_to_the_same_numbers(study, monkeypa
         for module in ("evaluate", "training_free"):
             monkeypatch.setattr(f"asgnet.{module}.in_parts", lambda table, shots, _=None: in_parts(table, shots, most))
         scored = score_episodes(model, source, test, 2, watch=lambda row, mask: seen.append(row))
-        return scored, score_training_free(arm, source, val, test, 2)
+        return scored, score_training_free(arm, source, test, 2, best_threshold(arm, source, val, 2))
 
     whole, parts = run(800), run(6)
     assert seen == [*range(len(test))] * 2
@@ -208,7 +208,8 @@ def test_a_cosine_row_finds_planted_objects_and_its_threshold_on_val(background)
     val, test = (draw_episodes(images, ["one", "two"], 2, 10, 0, name) for name in ("val", "test"))
     arm = TrainingFree("planted", features="cnn", background=background)
     for shots in (1, 2):
-        assert miou(score_training_free(arm, source, val, test, shots)) > 70  # 30-pixel squares on a grid of 8 pixels
+        table = score_training_free(arm, source, test, shots, best_threshold(arm, source, val, shots))
+        assert miou(table) > 70  # 30-pixel squares on a grid of 8 pixels
 
 
 def test_the_index_knows_every_split(study):

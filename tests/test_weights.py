@@ -135,7 +135,7 @@ def test_offline_error_says_what_to_do(monkeypatch, tmp_path):
     def offline(*_: str) -> str:
         raise OSError("no network")
 
-    monkeypatch.setattr(weights, "hf_hub_download", offline)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
     with pytest.raises(UserError) as caught:
         build_encoder(ModelConfig(backbone="resnet50"), tmp_path)
     message = str(caught.value)
@@ -263,7 +263,7 @@ def test_the_listing_shows_what_is_there(tmp_path, capsys):
 
 def test_the_listing_shows_what_is_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(weights, "_packaged", lambda package: None)
-    monkeypatch.setattr(weights, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     changes = {"features": {"weights": str(tmp_path)}, "model": {"backbone": "resnet50_7x7"}}
     (tmp_path / "resnet50-0676ba61.pth").write_bytes(b"half a file")
     text = listed(tmp_path, capsys, **changes)

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from asgnet.backbones.efficientnet import EfficientNetLite0, draw
 from asgnet.backbones.encoder import Encoder, Features
 from asgnet.backbones.inference import for_inference
-from asgnet.backbones.lite0 import Lite0, lite0_classifier
+from asgnet.backbones.lite0 import Lite0
 from asgnet.backbones.naming import lite0_names, resnet_keys, vit_names, without_unused
 from asgnet.backbones.resnet import DeepStemResNet, ResNet, SevenStemResNet
 from asgnet.backbones.vit import Tokens
@@ -49,9 +50,12 @@ def build_encoder(config: ModelConfig, weights_dir: Path | str = "initmodel", pr
     encoder: Encoder
     with _repeatable():
         if config.backbone == "lite0":
-            classifier = lite0_classifier()
             if pretrained:
+                with torch.device("meta"):  # every weight is replaced
+                    classifier = EfficientNetLite0()
                 source = load_lite0_classifier(classifier, weights_dir)
+            else:
+                classifier = EfficientNetLite0().apply(draw)
             encoder = Lite0(classifier, config.batch_statistics)
         else:
             depth = int(config.backbone.removeprefix("resnet").removesuffix("_7x7"))
@@ -70,7 +74,7 @@ def build_vit(config: ModelConfig, weights_dir: Path | str = "initmodel", pretra
     with torch.device("meta"):  # every weight is replaced: drawing them first would take longer than loading them
         tokens = Tokens(config.vit_model, config.vit_size)
     weights = find_weights(config.vit_model, weights_dir)
-    load_strictly(tokens.to_empty(device="cpu").net, vit_names(weights.tensors, tokens.grid), weights.source)
+    load_strictly(tokens.net, vit_names(weights.tensors, tokens.grid), weights.source)
     tokens.source = weights.source
     return tokens
 

@@ -13,9 +13,10 @@ The weights get no gradient: this is for frozen backbones.
 from typing import Any
 
 import torch
-from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from asgnet.backbones.efficientnet import StridedSame
 
 WIDEST_PADDING = 4  # cells; from 7 on, oneDNN was measured 12 times slower
 
@@ -24,7 +25,7 @@ class FrozenDepthwise(nn.Module):
     """A drop-in for a depthwise ``Conv2d`` with same padding and stride 1, or stride 2 on odd sides.
 
     (N, C, h, w) -> (N, C, h, w) or (N, C, (h + 1) / 2, (w + 1) / 2); raises ValueError for stride 2 on even sides,
-    where the padding of TensorFlow (timm's ``Conv2dSame``) is lopsided.
+    where the padding of TensorFlow is lopsided.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -44,7 +45,7 @@ class FrozenDepthwise(nn.Module):
 def replaceable(conv: nn.Conv2d) -> bool:
     """Whether ``FrozenDepthwise`` can stand for this convolution."""
     kernel, stride, dilation = conv.kernel_size[0], conv.stride[0], conv.dilation[0]
-    same = conv.padding == (dilation * (kernel // 2),) * 2 or isinstance(conv, Conv2dSame)
+    same = conv.padding == (dilation * (kernel // 2),) * 2 or isinstance(conv, StridedSame)
     return (
         conv.groups == conv.in_channels == conv.out_channels
         and conv.kernel_size == (kernel, kernel)

@@ -1,12 +1,11 @@
 """EfficientNet-Lite0 as ASGNet's backbone (facts page, "Weights"; Tan and Le 2019, without squeeze-and-excitation)."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
+from asgnet.backbones.efficientnet import EfficientNetLite0
 from asgnet.backbones.encoder import Encoder, LayerOutput, last
 
 
@@ -22,14 +21,13 @@ class Lite0(Encoder):
     layer_strides = (2, 2, 2, 1)
     mean = std = (0.5, 0.5, 0.5)
 
-    def __init__(self, classifier: nn.Module | None = None, batch_statistics: bool = False) -> None:
-        """Take the layers of ``classifier`` (from ``lite0_classifier``), or of a randomly initialised one."""
+    def __init__(self, classifier: EfficientNetLite0, batch_statistics: bool = False) -> None:
+        """Take the layers of ``classifier``."""
         super().__init__(batch_statistics)
-        net: Any = lite0_classifier() if classifier is None else classifier
-        stages = net.blocks
+        stages = classifier.blocks
         self.layers = nn.ModuleList(
             [
-                nn.Sequential(net.conv_stem, net.bn1, stages[0]),
+                nn.Sequential(classifier.conv_stem, classifier.bn1, stages[0]),
                 stages[1],
                 stages[2],
                 TappedStages([stages[3:5], stages[5:7]]),
@@ -51,11 +49,3 @@ class TappedStages(nn.ModuleList):
             x = part(x)
             taps.append(x)
         return tuple(taps)
-
-
-def lite0_classifier() -> nn.Module:
-    """timm's ``tf_efficientnet_lite0`` with its ImageNet classifier, dilated to stride 8, randomly initialised.
-
-    The names and shapes of its tensors are those of the undilated network.
-    """
-    return timm.create_model("tf_efficientnet_lite0", output_stride=8)

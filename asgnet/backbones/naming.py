@@ -4,11 +4,10 @@ from collections.abc import Container, Iterable
 from math import isqrt
 from pathlib import Path
 
-import onnx
-from onnx import numpy_helper
-from timm.layers import resample_abs_pos_embed
+import numpy as np
 from torch import Tensor, from_numpy
 from torch import cat as concatenate
+from torch.nn import functional as F
 
 from asgnet.errors import UserError
 
@@ -56,9 +55,16 @@ def vit_names(tensors: dict[str, Tensor], grid: tuple[int, int]) -> dict[str, Te
     tensors = {name: value for name, value in tensors.items() if name != "mask_token" and not name.startswith("head.")}
     positions = tensors.get("pos_embed")
     if positions is not None and positions.ndim == 3 and positions.shape[1] != 1 + grid[0] * grid[1]:
-        side = isqrt(positions.shape[1] - 1)
-        tensors["pos_embed"] = resample_abs_pos_embed(positions, list(grid), [side, side])  # (1, 1 + T, D)
+        tensors["pos_embed"] = resampled(positions, grid)
     return tensors
+
+
+def resampled(positions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Positions of the class token and of a square grid (1, 1 + T, D) -> those of another grid, as timm does it."""
+    side = isqrt(positions.shape[1] - 1)
+    square = positions[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, D, side, side)
+    there = F.interpolate(square, grid, mode="bicubic", antialias=True)
+    return concatenate([positions[:, :1], there.flatten(2).transpose(1, 2).to(positions.dtype)], dim=1)
 
 
 def read_onnx(path: Path) -> dict[str, Tensor]:
@@ -67,19 +73,22 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
     Biases and norms are initialisers with names; a linear weight is the nameless second input of the MatMul node that
     its layer is called after, transposed; the positions are two nameless initialisers, class token and square grid.
     """
-    graph = onnx.load(str(path)).graph
-    arrays = {item.name: from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
+    import onnx  # takes longer than most weights do to load
+    from onnx import numpy_helper
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    arrays = {item.name: numpy_helper.to_array(item) for item in graph.initializer}  # views of the file's bytes
     found = {name.removeprefix("backbone."): a for name, a in arrays.items() if name.startswith("backbone.")}
     for node in graph.node:
         if node.op_type == "MatMul" and node.name.startswith("/backbone/") and node.input[1] in arrays:
             layer = node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")
-            found[f"{layer}.weight"] = arrays[node.input[1]].T.contiguous()
+            found[f"{layer}.weight"] = arrays[node.input[1]].T
     width = found["embeddings.cls_token"].shape[-1]
     nameless = [a for name, a in arrays.items() if name.startswith("onnx::") and a.ndim == 3 and a.shape[-1] == width]
     class_position, grid = sorted(nameless, key=lambda a: a.shape[1])  # (1, 1, D), (1, T, D)
     tensors = {
         "cls_token": found["embeddings.cls_token"],
-        "pos_embed": concatenate([class_position, grid], dim=1),
+        "pos_embed": np.concatenate([class_position, grid], axis=1),
         "patch_embed.proj.weight": found["embeddings.patch_embeddings.projection.weight"],
         "patch_embed.proj.bias": found["embeddings.patch_embeddings.projection.bias"],
         "norm.weight": found["layernorm.weight"],
@@ -89,10 +98,10 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
         theirs, ours = f"encoder.layer.{block}", f"blocks.{block}"
         for kind in ("weight", "bias"):
             parts = [found[f"{theirs}.attention.attention.{part}.{kind}"] for part in ("query", "key", "value")]
-            tensors[f"{ours}.attn.qkv.{kind}"] = concatenate(parts)
+            tensors[f"{ours}.attn.qkv.{kind}"] = np.concatenate(parts)
             tensors[f"{ours}.attn.proj.{kind}"] = found[f"{theirs}.attention.output.dense.{kind}"]
             for layer in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
                 tensors[f"{ours}.{layer}.{kind}"] = found[f"{theirs}.{layer}.{kind}"]
         for scale in (1, 2):
             tensors[f"{ours}.ls{scale}.gamma"] = found[f"{theirs}.layer_scale{scale}.lambda1"]
-    return tensors
+    return {name: from_numpy(np.require(a, requirements=["C", "W"])) for name, a in tensors.items()}  # copies once

@@ -1,7 +1,8 @@
 """Where the frozen backbones' weights come from: a local folder, else an installed package, else timm's hub.
 
 Only tensors are read (safetensors, or ``torch.load(weights_only=True)``, or ONNX initialisers): a weights file cannot
-run code. The names inside are translated by `naming.py`. `asgnet weights` lists the places of a study's weights.
+run code. The names inside are translated by `naming.py`. `asgnet weights` lists the places of a study's weights. The
+hub's libraries are imported when it is asked: that takes longer than a prediction.
 """
 
 import importlib.util
@@ -10,11 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import safetensors.torch
-import timm
 import torch
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError
-from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from asgnet.backbones.naming import read_onnx
@@ -68,6 +65,7 @@ LOCAL_NAMES = {  # other people's names of the files: semseg's and torchvision's
     "resnet101.tv_in1k": "resnet101-63fe2227",
 }
 SUFFIXES = (".safetensors", ".pth")
+COUNTER = "num_batches_tracked"  # of a BatchNorm
 HUB_FILE = "model.safetensors"
 
 
@@ -80,6 +78,9 @@ def find_weights(model: str, folder: Path | str = "initmodel") -> Weights:
     for place in places(model, folder):
         if place.path is not None:
             return Weights(read_tensors(place.path), place.name)
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
     repository = hub_repository(model)
     if repository is None:
         raise UserError(f"model {model!r}: timm has no such model with weights; choose a name that timm lists")
@@ -104,6 +105,8 @@ def places(model: str, folder: Path | str = "initmodel") -> Iterator[Place]:
         yield Place("folder", str(path), path if path.is_file() else None)
     if package := PACKAGES.get(model):
         yield Place("package", f"package {package.module} ({Path(package.path).name})", _packaged(package))
+    from huggingface_hub import try_to_load_from_cache
+
     if repository := hub_repository(model):
         cached = try_to_load_from_cache(repository, HUB_FILE)  # a marker of another type: known to be absent there
         yield Place("hub", f"hub {repository}", Path(cached) if isinstance(cached, str) else None)
@@ -117,7 +120,9 @@ def local_names(model: str) -> list[str]:
 
 def hub_repository(model: str) -> str | None:
     """The repository of the hub from which timm takes the weights of ``model``; None where it has none."""
-    config = get_pretrained_cfg(model) if timm.is_model(model) else None
+    import timm
+
+    config = timm.get_pretrained_cfg(model) if timm.is_model(model) else None
     return config.hf_hub_id if config and config.hf_hub_id else None
 
 
@@ -157,21 +162,26 @@ def load_strictly(
     """Copy ``tensors`` into ``module``, in which every tensor must be there, with its shape, and no other.
 
     ``keys``: what ``tensors`` call each tensor of the module, where that is not its own name. Counters of BatchNorm
-    batches may be missing (old files have none). Raises UserError naming source and tensor, as the file calls it.
+    batches may be missing (old files have none). A module on the meta device takes the tensors as its own.
+    Raises UserError naming source and tensor, as the file calls it.
     """
     keys = keys or {}
-    state = module.state_dict()
+    state, named = module.state_dict(), {}
     for name, target in state.items():
         key = keys.get(name, name)
-        if key in tensors and tensors[key].shape != target.shape:
-            shape, expected = tuple(tensors[key].shape), tuple(target.shape)
-            raise UserError(f"{source}: tensor {key} has shape {shape}, expected {expected}; use matching weights")
-        if key not in tensors and not key.endswith("num_batches_tracked"):
+        tensor = tensors.get(key)
+        if tensor is None and key.endswith(COUNTER):
+            tensor = torch.zeros((), dtype=target.dtype)
+        if tensor is None:
             raise UserError(f"{source}: tensor {key} is missing; use the weights of this very architecture")
+        if tensor.shape != target.shape:
+            shape, expected = tuple(tensor.shape), tuple(target.shape)
+            raise UserError(f"{source}: tensor {key} has shape {shape}, expected {expected}; use matching weights")
+        named[name] = tensor.to(target.dtype)
     surplus = sorted(tensors.keys() - {keys.get(name, name) for name in state})
     if surplus:
         raise UserError(f"{source}: tensor {surplus[0]} has no place in the model; use matching weights")
-    module.load_state_dict({name: tensors.get(keys.get(name, name), target) for name, target in state.items()})
+    module.load_state_dict(named, assign=any(target.is_meta for target in state.values()))
 
 
 def _packaged(package: Package) -> Path | None:

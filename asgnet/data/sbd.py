@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from asgnet.errors import UserError
 
@@ -24,6 +23,8 @@ def read_sbd_mask(path: Path) -> np.ndarray:
     Raises UserError naming the file where it is missing, damaged or of another structure."""
     if not path.is_file():
         raise UserError(f"the SBD mask {path} is missing: complete the SBD folder's cls/")
+    from scipy.io import loadmat  # takes longer than a prediction
+
     try:
         mask = loadmat(path, variable_names="GTcls")["GTcls"][0]["Segmentation"][0]
     except Exception as error:  # scipy's reader meets damage with errors of many types

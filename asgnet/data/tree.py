@@ -12,15 +12,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from asgnet.data.photo import refuse_hollow
 from asgnet.data.sbd import find_sbd
 from asgnet.errors import UserError
 from asgnet.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IGNORE = 255
 IMAGES, MASKS, PARTS, LISTS = "JPEGImages", "SegmentationClassAug", "SegmentationPart", "ImageSets/Segmentation"
@@ -99,8 +102,10 @@ class Tree:
         path = self.root / PARTS / f"{image_id}.png"
         return self._labels(image_id, path) if path.exists() else None
 
-    def hidden(self) -> pd.DataFrame | None:
+    def hidden(self) -> "pd.DataFrame | None":
         """How much of each object is covered, columns id, class, hidden (share, 0 to 1); None where it is not known."""
+        import pandas as pd  # takes longer than a prediction
+
         path = self.root / HIDDEN
         return pd.read_csv(path, dtype={"id": str}) if path.exists() else None
 

@@ -12,11 +12,11 @@ from asgnet.device import pick_device
 from asgnet.errors import UserError
 from asgnet.layout import Layout
 from asgnet.model import ASGNet
+from asgnet.networks import load_network
 from asgnet.pictures import grey, overlay, save_png
 from asgnet.predict import Learned, find, learn
 from asgnet.progress import track
 from asgnet.sections import DataConfig, FeaturesConfig
-from asgnet.stages.runs import load_network
 
 EXTRAS = ("overlay", "probability", "superpixels")  # pictures that are written beside the mask where asked for
 NAMED = 6  # runs that a message names

@@ -17,7 +17,7 @@ from asgnet.provenance import record, write_receipt
 from asgnet.report import run_metrics
 from asgnet.stages.runs import load_run, open_source, refuse_like_for_like
 from asgnet.strict import unknown
-from asgnet.training_free import score_training_free
+from asgnet.training_free import best_threshold, score_training_free
 
 EPISODE_COLUMNS = ["episode", "class", "query", "supports", *COUNTS, "prototypes", "fallback"]
 
@@ -59,8 +59,9 @@ def run_training_free(study: Study, arm: str, fold: int) -> None:
         val, test = (read_episodes(layout.episodes(fold, name)) for name in ("val", "test"))
         with alone(folder):
             named = dict.fromkeys(study.train.named)
+            row = study.training_free[arm]
             for shots in study.test.shots:
-                table = score_training_free(study.training_free[arm], source, val, test, shots)
+                table = score_training_free(row, source, test, shots, best_threshold(row, source, val, shots))
                 write_scores(study, folder, table, shots, source.tree.classes, fold, 0, named)
     write_receipt(_measured(folder), layout.receipt(arm, fold, 0))
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from asgnet.errors import UserError
 from asgnet.sweep.job import Command, Outcome, outcome
 from asgnet.sweep.plan import plan_lines
 from asgnet.sweep.pools import Local, Pool, Slurm, cancel_left_over, cores, devices_of_a_cell
+from asgnet.sweep.signals import signals
 from asgnet.sweep.tree import Tree, open_tree, split_name
 
 FOLDER = Path(".sweep")  # logs, in the pipeline's folder
@@ -237,19 +237,3 @@ class Sweep:
         for stage, why in self.failed.items():
             print(f"asgnet: {stage.addressing} failed: {why}", file=sys.stderr)
         return 1 if self.failed else 0
-
-
-@contextmanager
-def signals() -> Iterator[list[int]]:
-    """Ctrl-C, SIGTERM and a closed terminal only add to the list that is yielded: DVC's files must not be cut off in
-    mid-writing, so the loop looks when it can stop."""
-    caught: list[int] = []
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in old.items():
-        if number != signal.SIGHUP or handler != signal.SIG_IGN:  # under nohup
-            signal.signal(number, lambda number, _: caught.append(number))
-    try:
-        yield caught
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
