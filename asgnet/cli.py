@@ -68,6 +68,15 @@ def parser() -> argparse.ArgumentParser:
     stage(
         "prototypes", of_stage("prototypes.gather_prototypes"), "gather the ablations into results/<dataset>/prototypes"
     )
+    select = stage(
+        "select", of_stage("select.run_selection", "arm", "split"), "try one candidate on withheld base classes", "arm"
+    )
+    select.add_argument("--split", required=True, help="a split of params.yaml's selection")
+    stage(
+        "candidates",
+        of_stage("candidates.gather_candidates"),
+        "gather what was tried into results/<dataset>/candidates",
+    )
     stage("collect", of_stage("collect.collect"), "gather all runs into summary.csv and comparison.csv")
     evaluate = stage("evaluate", commands.evaluate, "test a trained run, also on another tree of the same layout")
     evaluate.add_argument("run_dir", type=Path, metavar="RUN_DIR")

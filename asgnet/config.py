@@ -18,6 +18,7 @@ from asgnet.sections import (
     Group,
     ModelConfig,
     PredictConfig,
+    SelectionConfig,
     TestConfig,
     TrainConfig,
     TrainingFree,
@@ -43,6 +44,8 @@ class Study:
     training_free: dict[str, TrainingFree]
     prototypes: Group = field(default_factory=Group)  # how many prototypes, and what SGC and GPA buy
     departures: Group = field(default_factory=Group)  # of the published code from the paper
+    candidates: Group = field(default_factory=Group)  # tried beyond the notes
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
     walkthrough: WalkthroughConfig = field(default_factory=WalkthroughConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
@@ -63,7 +66,7 @@ class Study:
     @property
     def trained(self) -> dict[str, Arm]:
         """All rows that are trained: the arms and the groups beside them."""
-        return self.arms | self.prototypes.arms | self.departures.arms
+        return self.arms | self.prototypes.arms | self.departures.arms | self.candidates.arms
 
     def arm(self, name: str) -> Arm:
         """The trained row of that name, or a UserError naming the nearest one."""
@@ -104,7 +107,7 @@ def load_study(path: Path | str = "params.yaml") -> Study:
         raise UserError(str(error) if Path(path).name in str(error) else f"{path}: {error}") from None
     for name in study.trained:
         study.model_of(name), study.train_of(name)
-    for name in study.ablation.arms:
+    for name in (*study.ablation.arms, *study.selection.arms, *filter(None, [study.selection.chosen])):
         study.arm(name)
     return study
 

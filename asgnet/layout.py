@@ -55,11 +55,24 @@ class Layout:
             return self.results / "all" / arm / f"seed{seed}"
         return self.results / arm / f"fold{fold}" / f"seed{seed}"
 
+    def selection(self, arm: str, split: str) -> Path:
+        """What an arm reached on the withheld base classes of a split."""
+        return self.results / "selection" / arm / split
+
+    @property
+    def candidates(self) -> Path:
+        """Tables of what was tried beyond the notes."""
+        return self.results / "candidates"
+
     def receipt(self, arm: str, fold: int, seed: int, kind: str = "test") -> Path:
         """Digests of what a run wrote. DVC cannot depend on a pattern, so what gathers runs depends on the folder of
         receipts of its ``kind`` (test or ablation), which changes when any run does."""
         folder = self.dataset if kind == "test" else f"{self.dataset}-{kind}"
         return Path("receipts") / folder / f"{arm}-fold{fold}-seed{seed}.json"
+
+    def selection_receipt(self, arm: str, split: str) -> Path:
+        """Digests of what the selection wrote, beside those of the tests."""
+        return Path("receipts") / self.dataset / f"selection-{arm}-{split}.json"
 
     def resume(self, arm: str, fold: int | None, seed: int) -> Path:
         """State of one unfinished run. Outside of every stage's outputs, which DVC deletes before a stage runs."""

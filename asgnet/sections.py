@@ -209,6 +209,27 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Split:
+    """Base classes of a fold that play novel ones: they stay in the training images, and no episode asks for them."""
+
+    fold: int
+    withheld: tuple[str, ...]  # class names
+
+
+@dataclass(frozen=True)
+class SelectionConfig:
+    """How the recipe is chosen among the candidates: on base classes withheld from training, in held-out images."""
+
+    arms: tuple[str, ...] = ()  # trained on every split
+    splits: dict[str, Split] = field(default_factory=dict)
+    episodes: int = 240  # of a split
+    chosen: str = ""  # the recipe: the row that `asgnet candidates` compares with all others
+
+    def __post_init__(self) -> None:
+        at_least(1, "selection.", self, "episodes")
+
+
+@dataclass(frozen=True)
 class AblationConfig:
     """What is varied at test time on trained networks, never retrained. Each list is one table."""
 

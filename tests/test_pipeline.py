@@ -112,6 +112,12 @@ def test_the_pipeline_makes_results_and_figures(project):
     assert (project / "figures/parts/fidelity/departures.png").exists()
     drawn = {path.stem for path in (project / "figures/parts/prototypes").iterdir()}
     assert drawn >= {"counts", "count_heat", "clusterers", "iterations", "shots_fusion", "shape", "quality"}
+    chosen = pd.read_csv(project / "results/parts/candidates/comparison.csv")
+    assert set(chosen["baseline"]) == {"calibrated"}
+    assert set(chosen["arm"]) == {"baseline", "vit_patch", "all_foreground", "fg_bg_vit"}
+    selection = pd.read_csv(project / "results/parts/candidates/selection.csv")
+    assert selection["arm"].tolist() == ["calibrated"] * 2
+    assert selection["first"].between(0, 100).all()
     report = (project / "results/parts/report.html").read_text()
     for notebook in ("data", "superpixels", "figures", "prototypes", "fidelity", "walkthrough"):
         assert (project / f"results/parts/{notebook}.ipynb").exists()
@@ -138,7 +144,7 @@ def test_every_arm_is_tested_on_the_same_episodes(project):
     tables = [
         pd.read_csv(path) for path in sorted((project / "results/parts").glob("*/fold1/seed0/episodes_1shot.csv"))
     ]
-    assert len(tables) == 6
+    assert len(tables) == 7
     for table in tables[1:]:
         pd.testing.assert_frame_equal(table[["class", "query", "supports"]], tables[0][["class", "query", "supports"]])
 

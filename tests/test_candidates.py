@@ -1,0 +1,103 @@
+"""Candidates: the recipe is chosen on base classes that play novel ones."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from tiny import tiny_study
+
+from asgnet.data.parts import CLASSES, FOLDS
+from asgnet.errors import UserError
+from asgnet.layout import Layout
+from asgnet.sections import Arm, Group, SelectionConfig, Split
+from asgnet.stages import select
+from asgnet.stages.candidates import gather_candidates, selection_table
+from asgnet.stages.data import make_data
+from asgnet.stages.episodes import make_episodes
+from asgnet.stages.features import make_features
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A tiny study with its data, episodes and features; the folder is the working one while a test runs."""
+    folder = tmp_path_factory.mktemp("candidates")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        made = tiny_study(folder, features={"pretrained": False})
+        make_data(made)
+        make_episodes(made)
+        make_features(made)
+        yield made
+
+
+def test_nothing_asks_for_a_withheld_or_novel_class_in_training(study, monkeypatch):
+    seen = {}
+
+    def watched(model, source, images, monitored, config, seed, state, report):
+        seen["trained"] = set(images.by_class)
+        seen.update({name: set(table["class"]) for name, table in monitored.items()})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(select, "train", watched)
+    with pytest.raises(KeyboardInterrupt):
+        select.run_selection(study, "calibrated", "first")
+    withheld, novel = {c + 1 for c in range(5)}, set(FOLDS[1])
+    for name in ("trained", "train", "val"):
+        assert seen[name]
+        assert not seen[name] & (withheld | novel)
+    assert seen["novel"]
+    assert seen["novel"] <= withheld
+
+
+def test_the_selection_is_tested_on_held_out_images(study):
+    select.run_selection(study, "calibrated", "first")
+    layout = Layout.of(study)
+    index = pd.read_csv(layout.index)
+    held_out = set(index.loc[index["split"] == "val", "id"].astype(str))
+    table = pd.read_csv(layout.selection("calibrated", "first") / "episodes_2shot.csv", dtype=str)
+    assert set(table["query"]) <= held_out
+    assert {one for row in table["supports"] for one in row.split(";")} <= held_out
+    assert layout.selection_receipt("calibrated", "first").exists()
+    found = selection_table(study)
+    assert found["shots"].tolist() == [1, 2]
+    assert (found["first"] == found["mean"]).all()
+
+
+@pytest.mark.parametrize(
+    ("withheld", "message"),
+    [
+        (("unicorn",), "base class of fold 1 'unicorn' is unknown"),
+        ((CLASSES[FOLDS[1][0] - 1],), "base class of fold 1 .* is unknown"),
+        ((), "0 of the 15 base classes"),
+        (tuple(c for k, c in enumerate(CLASSES) if k + 1 not in FOLDS[1]), "15 of the 15 base classes"),
+    ],
+)
+def test_only_some_base_classes_can_be_withheld(study, withheld, message):
+    selection = replace(study.selection, splits={"first": Split(1, withheld)})
+    with pytest.raises(UserError, match=message):
+        select.run_selection(replace(study, selection=selection), "calibrated", "first")
+
+
+def test_an_arm_that_looks_at_novel_classes_cannot_be_chosen(study):
+    arm = Arm("ignored", train={"novel_pixels": "ignored"})
+    looking = replace(study, candidates=Group((1,), (0,), {"ignored": arm}))
+    with pytest.raises(UserError, match="ignored uses novel classes in training"):
+        select.run_selection(looking, "ignored", "first")
+
+
+def test_an_unknown_split_is_named(study):
+    with pytest.raises(UserError, match=r"split 'frist' is unknown; did you mean 'first'\?"):
+        select.run_selection(study, "calibrated", "frist")
+
+
+def test_a_study_without_candidates_has_an_empty_table(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gather_candidates(replace(study, candidates=Group(), selection=SelectionConfig()))
+    table = pd.read_csv(Layout.of(study).candidates / "selection.csv")
+    assert table.empty
+    assert list(table) == ["arm", "shots", "mean"]
+
+
+def test_the_recipe_must_be_a_candidate(study):
+    with pytest.raises(UserError, match=r"selection.chosen: 'baseline' is no candidate; expected one of calibrated"):
+        gather_candidates(replace(study, selection=SelectionConfig(chosen="baseline")))
