@@ -3,7 +3,7 @@
 A class that stands in training images without being asked for is taught as background (departure 8), which presses the
 margins of its objects down: a trained network still ranks their cells above the rest, but all of them may lie below 0.
 How far down shows on the supports: each is predicted from the other ones (a single one from itself), and the threshold
-lies half-way between the mean margins of its object and of the rest.
+is lowered until it finds most of their object. Where it finds as much at 0, it stays there.
 """
 
 import torch
@@ -17,23 +17,24 @@ from asgnet.head import Head, margin
 def thresholds(
     head: Head, supports: Tensor, masks: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
 ) -> Tensor:
-    """The margin (B,) above which a query of each episode shows the object, within ``model.lowest_threshold`` and 0.
+    """The margin (B,) above which a query of each episode shows the object, at most 0: the mean over the supports of
+    the margin above which ``model.support_recall`` of their object lies.
 
-    supports (B, K, C, h, w), reduced; masks (B, K, H, W), where 1 is the object, 255 void and anything else the rest;
-    their prototypes (B, K, N, C) and valid (B, K, N); layer1 (B, K, C1, h4, w4), for ASPP. It is 0 where no support
-    shows both the object and the rest on the grid, and where ``model.threshold`` is "zero".
+    supports (B, K, C, h, w), reduced; masks (B, K, H, W), where 1 is the object and anything else is not; their
+    prototypes (B, K, N, C) and valid (B, K, N); layer1 (B, K, C1, h4, w4), for ASPP. It is 0 where no support shows the
+    object on the grid, and where ``model.support_recall`` is 0.
     """
-    shots, grid = masks.shape[1], sides(supports)
-    if head.config.threshold == "zero":
+    shots, grid, recall = masks.shape[1], sides(supports), head.config.support_recall
+    if not recall:
         return supports.new_zeros(len(supports), dtype=torch.float32)
     found = []
     for shot in range(shots):  # one after another: as much memory as the queries take
         others = [k for k in range(shots) if k != shot] or [shot]
         pool, there = prototypes[:, others].flatten(1, 2), valid[:, others].flatten(1, 2)
         logits, _ = head.decode(supports[:, shot], pool, there, None if layer1 is None else layer1[:, shot])
-        margins, cells = margin(logits, grid), nearest(masks[:, shot], grid)  # (B, h, w)
-        found.append((_mean(margins, cells == 1) + _mean(margins, (cells != 1) & (cells != 255))) / 2)
-    return torch.stack(found).nanmean(0).nan_to_num(0).clamp(head.config.lowest_threshold, 0)
+        margins, inside = margin(logits, grid), nearest(masks[:, shot], grid) == 1  # (B, h, w)
+        found.append(margins.masked_fill(~inside, torch.nan).flatten(1).nanquantile(1 - recall, dim=1))
+    return torch.stack(found).nanmean(0).nan_to_num(0).clamp(max=0)
 
 
 def nearest(masks: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -43,8 +44,3 @@ def nearest(masks: Tensor, grid: tuple[int, int]) -> Tensor:
         for side, cells in zip(sides(masks), grid, strict=True)
     )
     return masks[:, rows[:, None], cols]
-
-
-def _mean(values: Tensor, inside: Tensor) -> Tensor:
-    """values and inside (B, h, w) -> (B,), nan where nothing is inside."""
-    return (values * inside).sum((1, 2)) / inside.sum((1, 2))

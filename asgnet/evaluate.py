@@ -106,7 +106,7 @@ def _cut(
     model: ASGNet, source: Source, maps: Maps, episodes: pd.DataFrame, shots: int, pool: Tensor, valid: Tensor
 ) -> Tensor | None:
     """The thresholds (B,) of B episodes, None where a network cuts at 0."""
-    if model.config.threshold == "zero":
+    if not model.config.support_recall:
         return None
     supports = supports_of(episodes, shots)
     ids, classes = [i for row in supports for i in row], [int(c) for c in episodes["class"] for _ in range(shots)]

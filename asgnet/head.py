@@ -164,9 +164,19 @@ def pixel_loss(margins: Tensor, target: Tensor) -> Tensor:
     return (softplus - margins * (target == 1)) * (target != 255)
 
 
-def losses(logits: Tensor, auxiliary: list[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
+def forgiving(loss: Tensor, target: Tensor, bounded: float) -> Tensor:
+    """``loss`` (..., H, W), the cross-entropy of every pixel, where the target is not 0; where it is, the generalised
+    one, (1 - p^q) / q with q = ``bounded`` (Zhang and Sabuncu, NeurIPS 2018): at most 1 / q, and flat where a network
+    is sure that a background label is wrong. Background may hide objects that nobody asked for; what is asked for is
+    marked."""
+    return torch.where(target == 0, -torch.expm1(-bounded * loss) / bounded, loss)
+
+
+def losses(logits: Tensor, auxiliary: list[Tensor], target: Tensor, bounded: float = 0.0) -> tuple[Tensor, Tensor]:
     """Cross-entropy of logits (B, 2, *), brought to the target's size, and the mean over the auxiliary heads of theirs;
-    target (B, H, W) of 0, 1, 255 (ignored). The published total is their sum."""
+    target (B, H, W) of 0, 1, 255 (ignored). The published total is their sum. ``bounded`` above 0: see `forgiving`."""
     margins = torch.stack([margin(output, sides(target)) for output in (logits, *auxiliary)])  # (1 + A, B, H, W)
-    means = pixel_loss(margins, target).sum((1, 2, 3)) / (target != 255).sum().clamp(min=1)
+    each = pixel_loss(margins, target)  # (1 + A, B, H, W)
+    each = forgiving(each, target, bounded) if bounded else each
+    means = each.sum((1, 2, 3)) / (target != 255).sum().clamp(min=1)
     return means[0], means[1:].mean()

@@ -112,7 +112,7 @@ class ASGNet(nn.Module):
             return cut_at(enlarge(logits, size), cut)
         if y is None:
             raise UserError("y, the query's mask (B, H, W), is missing: training mode returns losses")
-        return (margin(logits, size) > 0).long(), *losses(logits, auxiliary, y)
+        return (margin(logits, size) > 0).long(), *losses(logits, auxiliary, y, self.config.bounded)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """The head's and the chain's; what is frozen takes no gradient."""

@@ -37,19 +37,16 @@ class ModelConfig:
     dropout: float = 0.5  # Dropout2d after down_conv
     dropout_place: Literal["features", "context"] = "features"  # before SGC and GPA, or after them (departure 4)
     published_seed_count: bool = False  # count given seeds by their non-zero coordinates (departure 9)
-    threshold: Literal["zero", "supports"] = "zero"  # of a prediction's margin: 0, or read off the supports
-    lowest_threshold: float = -1.25  # that "supports" goes down to
+    support_recall: float = 0.0  # share of the supports' objects that the threshold must find; 0: the threshold is 0
+    bounded: float = 0.0  # q of the generalised cross-entropy that background labels are taught with; 0: cross-entropy
     batch_statistics: bool = False  # backbone BatchNorm in training mode (departure 2; online features only)
 
     def __post_init__(self) -> None:
         at_least(1, "model.", self, "width", "vit_width", "vit_size", "max_seeds")
         at_least(0, "model.", self, "area_per_seed", "iterations_train", "iterations_eval", "spatial_weight")
-        if self.lowest_threshold > 0:
-            raise UserError(
-                f"model.lowest_threshold: {self.lowest_threshold} is above 0; expected a margin of 0 or less"
-            )
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"model.dropout: {self.dropout} is no share; expected 0 to less than 1")
+        for name in ("dropout", "support_recall", "bounded"):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise UserError(f"model.{name}: {value} is no share; expected 0 to less than 1")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from asgnet.model import ASGNet, cut_at
 from asgnet.rng import torch_generator
 from asgnet.sections import ModelConfig
 
-CONFIG = ModelConfig(backbone="lite0", width=8, max_seeds=2, threshold="supports", lowest_threshold=-1e9)
+CONFIG = ModelConfig(backbone="lite0", width=8, max_seeds=2, support_recall=0.8)
 
 
 def made(config=CONFIG, episodes=3, shots=2):
@@ -30,11 +30,10 @@ def made(config=CONFIG, episodes=3, shots=2):
     return head, supports, masks, *(x.unflatten(0, (episodes, shots)) for x in (prototypes, valid))
 
 
-def half_way(head, query, mask, pool, valid):
+def of_one(head, query, mask, pool, valid):
     """By hand, for one support."""
     margins = margin(head.decode(query[None], pool[None], valid[None])[0], (9, 9))[0]
-    cells = mask[::8, ::8]
-    return (margins[cells == 1].mean() + margins[cells == 0].mean()) / 2
+    return margins[mask[::8, ::8] == 1].quantile(0.2)
 
 
 @torch.no_grad()
@@ -42,7 +41,7 @@ def test_a_single_support_is_predicted_from_itself():
     head, supports, masks, prototypes, valid = made(shots=1)
     found = thresholds(head, supports, masks, prototypes, valid)
     for k in range(3):
-        expected = half_way(head, supports[k, 0], masks[k, 0], prototypes[k, 0], valid[k, 0])
+        expected = of_one(head, supports[k, 0], masks[k, 0], prototypes[k, 0], valid[k, 0])
         torch.testing.assert_close(found[k], expected.clamp(max=0))
 
 
@@ -55,13 +54,20 @@ def test_several_supports_are_predicted_from_the_others():
         for shot in range(3):
             others = [other for other in range(3) if other != shot]
             pool, there = prototypes[k, others].flatten(0, 1), valid[k, others].flatten(0, 1)
-            each.append(half_way(head, supports[k, shot], masks[k, shot], pool, there))
+            each.append(of_one(head, supports[k, shot], masks[k, shot], pool, there))
         torch.testing.assert_close(found[k], torch.stack(each).mean().clamp(max=0))
 
 
-def test_it_lies_between_the_lowest_and_0():
-    head, *rest = made(replace(CONFIG, lowest_threshold=-1e-3))
-    assert ((thresholds(head, *rest) >= -1e-3) & (thresholds(head, *rest) <= 0)).all()
+@torch.no_grad()
+@pytest.mark.parametrize("recall", [0.3, 0.6, 0.9])
+def test_it_finds_as_much_of_the_support_as_asked_for(recall):
+    head, supports, masks, prototypes, valid = made(replace(CONFIG, support_recall=recall), shots=1)
+    cut = thresholds(head, supports, masks, prototypes, valid)
+    margins = margin(head.decode(supports[:, 0], prototypes[:, 0], valid[:, 0])[0], (9, 9))
+    inside = masks[:, 0, ::8, ::8] == 1
+    share = ((margins > cut[:, None, None]) & inside).sum((1, 2)) / inside.sum((1, 2))
+    assert (share >= recall - 1 / inside.sum((1, 2))).all()
+    assert (cut <= 0).all()
 
 
 def test_supports_without_a_cell_of_the_object_say_nothing():
@@ -76,8 +82,8 @@ def test_supports_without_a_cell_of_the_object_say_nothing():
 
 
 def test_zero_is_the_default():
-    assert ModelConfig().threshold == "zero"
-    head, *rest = made(replace(CONFIG, threshold="zero"))
+    assert ModelConfig().support_recall == 0
+    head, *rest = made(replace(CONFIG, support_recall=0.0))
     assert thresholds(head, *rest).tolist() == [0, 0, 0]
 
 
@@ -110,7 +116,7 @@ def test_a_whole_network_cuts_there_too():
         torch.manual_seed(1)
         network = ASGNet(config).eval()
     found = network(x, s_x, s_y)
-    network.head.config = replace(config, threshold="zero")
+    network.head.config = replace(config, support_recall=0.0)
     logits = network(x, s_x, s_y)
     network.head.config = config
     reduced = network.head.reduce(network.encode(s_x[:, 0]))
@@ -121,6 +127,7 @@ def test_a_whole_network_cuts_there_too():
     assert ((found[:, 1] > found[:, 0]).sum((1, 2)) >= (logits[:, 1] > logits[:, 0]).sum((1, 2))).all()
 
 
-def test_a_lowest_threshold_above_0_is_refused():
-    with pytest.raises(UserError, match=r"model.lowest_threshold: 0.5 is above 0"):
-        ModelConfig(lowest_threshold=0.5)
+@pytest.mark.parametrize("name", ["support_recall", "bounded"])
+def test_what_is_no_share_is_refused(name):
+    with pytest.raises(UserError, match=rf"model\.{name}: 1 is no share"):
+        ModelConfig(**{name: 1})

@@ -12,7 +12,7 @@ from asgnet.backbones.encoder import Encoder, Features
 from asgnet.backbones.resnet import DeepStemResNet
 from asgnet.decoders import ASPP, FEM, bin_sizes, enlarge
 from asgnet.errors import UserError
-from asgnet.head import Head, losses, recount, token_map
+from asgnet.head import Head, forgiving, losses, pixel_loss, recount, token_map
 from asgnet.residual import ResidualChain
 from asgnet.rng import torch_generator
 from asgnet.sections import ModelConfig
@@ -292,3 +292,25 @@ def test_what_a_prediction_kept_can_be_trained_with():
         enlarge(maps, (11, 13))
     enlarge(maps, (11, 13)).sum().backward()
     assert maps.grad is not None
+
+
+def test_background_labels_that_the_network_doubts_are_forgiven():
+    margins = torch.linspace(-8, 8, 33).requires_grad_()
+    loss = pixel_loss(margins, torch.zeros(33))
+    forgiven = forgiving(loss, torch.zeros(33), 0.7)
+    torch.testing.assert_close(forgiven, (1 - (-margins).sigmoid() ** 0.7) / 0.7)
+    (gradient,) = torch.autograd.grad(forgiven.sum(), margins)
+    assert gradient[-1] < gradient.max() / 10  # sure that it is an object
+    assert forgiven.max() < 1 / 0.7
+
+
+def test_only_background_labels_are_forgiven():
+    rng = torch_generator(0, "forgiving")
+    logits, target = torch.randn(2, 2, 9, 9, generator=rng), torch.randint(0, 3, (2, 9, 9), generator=rng)
+    target[target == 2] = 255
+    plain, _ = losses(logits, [logits], target)
+    forgiven, auxiliary = losses(logits, [logits], target, bounded=0.7)
+    assert forgiven == auxiliary
+    assert forgiven < plain
+    ones = torch.where(target == 0, 255, target)
+    assert losses(logits, [logits], ones)[0] == losses(logits, [logits], ones, bounded=0.7)[0]

@@ -34,7 +34,7 @@ def tiny(study: dict) -> dict:
         study[group] = {**cells, "arms": {arm: study[group]["arms"][arm]}}
     study["ablation"] |= {**cells, "arms": ["baseline", "nmax_1"], "counts": [1, 5], "clusterers": ["sgc", "kmeans"]}
     study["ablation"] |= {"iterations": [0, 5], "spatial_weights": [1, 100], "shots": [1, 3]}
-    calibrated = {"label": "threshold from supports", "model": {"vit": "patch", "threshold": "supports"}}
+    calibrated = {"label": "threshold from supports", "model": {"vit": "patch", "support_recall": 0.85}}
     study["candidates"] = {**cells, "arms": {"calibrated": calibrated}}
     splits = {"first": {"fold": 1, "withheld": list(CLASSES[:5])}}
     study["selection"] = {"arms": ["calibrated"], "splits": splits, "episodes": 6, "chosen": "calibrated"}

@@ -1,0 +1,117 @@
+"""Similarities alone: the decoder sees how alike each query cell is to the support's object and to its background, in
+the frozen features, and nothing of the query itself. What it cannot see it cannot learn by heart, so a class that
+stands in the training images as background (departure 8) is met without prejudice.
+
+Prototypes are the superpixels and the average of the object, and those of its background (as ASGNet clusters the
+object). Beside the similarities to them stand those to prototypes of the query's own surest cells (self-support; Fan et
+al., ECCV 2022).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from asgnet.backbones.encoder import Features
+from asgnet.convolution import Conv2d
+from asgnet.decoders import resize, sides
+from asgnet.head import Head as Published
+from asgnet.head import token_map
+from asgnet.sections import ModelConfig
+from asgnet.superpixel import masked_average, sgc
+
+SCALE = 10.0  # of unit features in SGC: distances as in features of that norm
+SURE = 20.0  # sharpness of the softmax over cells that picks the query's surest ones
+PER_SOURCE = 9  # maps of each source, see `Head.maps`
+
+
+class Head(Published):
+    """Without down_conv: "reduced" are all frozen sources D = sum(parts), each of unit length at every cell.
+
+    The M prototypes of a support are N_max superpixels and the average of the object, then those of the background.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        sources: tuple[int, ...],
+        layer1_channels: int | None = None,
+        vit_channels: int | None = None,
+    ) -> None:
+        super().__init__(config, sources, layer1_channels, vit_channels)
+        del self.down_conv
+        if config.vit != "none":
+            assert vit_channels is not None
+            del self.project_vit
+            self.parts[-1] = vit_channels
+        maps = PER_SOURCE * len(self.parts) + 2
+        self.embed = nn.Sequential(Conv2d(maps, 2 * config.width, kernel_size=1), nn.ReLU(inplace=True))
+
+    def reduce(self, features: Features) -> Tensor:
+        """Features of N images -> (N, D, h, w) float16, for they are wide and testing keeps those of many images."""
+        parts = list(features.cnn.float().split(self.parts[: len(self.parts) - (self.config.vit != "none")], 1))
+        if self.config.vit != "none":
+            assert features.vit is not None
+            parts.append(resize(token_map(features.vit.float(), self.config.vit), sides(features.cnn)))
+        return torch.cat([F.normalize(part, dim=1) for part in parts], 1).half()
+
+    @torch.no_grad()
+    def prototypes(
+        self, reduced: Tensor, masks: Tensor, seeds: Tensor | None = None, iterations: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `asgnet.head.Head.prototypes`, M = 2 (N_max + 1); given seeds are those of the object."""
+        if iterations is None:
+            iterations = self.config.iterations_train if self.training else self.config.iterations_eval
+        maps, found, valid, fallbacks = SCALE * reduced.float(), [], [], []
+        for region, given in ((masks == 1, seeds), (masks != 1, None)):
+            cells, placed, fallback = self.place(region, sides(maps), given)
+            superpixels, there = sgc(maps, cells, placed, iterations, self.config.spatial_weight)
+            average = masked_average(maps.flatten(2).transpose(1, 2), cells.flatten(1).float())  # (N, D)
+            found += [superpixels, average[:, None]]
+            valid += [there, cells.flatten(1).any(1, keepdim=True)]
+            fallbacks.append(fallback)
+        return torch.cat(found, 1), torch.cat(valid, 1), fallbacks[0]
+
+    def decode(
+        self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """As `asgnet.head.Head.decode`; query (B, D, h, w), prototypes (B, K M, D)."""
+        with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
+            maps, margin = self.maps(query.float(), prototypes, valid)
+        embedded = self.embed(maps.contiguous(memory_format=torch.channels_last))  # (B, 2 width, h, w)
+        x = torch.cat([embedded, margin.to(embedded.dtype)], 1).contiguous(memory_format=torch.channels_last)
+        context, auxiliary = self.context(x, layer1)
+        return self.classifier(context), auxiliary
+
+    def maps(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, maps, h, w), and the training-free margin (B, 1, h, w): similarity to the object's average less that to
+        the background's, mean over sources.
+
+        Of each source: similarity to the most alike prototype of the object, of the background, and their difference;
+        to the average of the object, of the background, and their difference, this one from 0 to 1 in each image; and
+        to the query's own surest cells of the object, of the background, and their difference."""
+        grid, each = sides(query), 2 * (self.config.max_seeds + 1)  # M
+        cells, there = query.flatten(2), valid.unflatten(1, (-1, each))[..., None]  # (B, D, P), (B, K, M, 1)
+        units = [F.normalize(part, dim=1) for part in cells.split(self.parts, 1)]
+        first, margins = [], []
+        for unit, part in zip(units, prototypes.float().split(self.parts, 2), strict=True):
+            alike = (F.normalize(part, dim=2) @ unit).unflatten(1, (-1, each)).masked_fill(~there, -1)  # (B, K, M, P)
+            thing, rest = alike.tensor_split(2, 2)  # (B, K, N_max + 1, P) each, the average last
+            most, least = thing.amax((1, 2)), rest.amax((1, 2))  # (B, P)
+            mean, other = thing[:, :, -1].mean(1), rest[:, :, -1].mean(1)
+            margins.append(mean - other)
+            first += [most, least, most - least, mean, other, spread(mean - other)]
+        margin = torch.stack(margins).mean(0)  # (B, P)
+        sure = torch.stack([(SURE * margin).softmax(1), (-SURE * margin).softmax(1)], 2)  # (B, P, 2)
+        second, own = [], []
+        for unit in units:
+            thing, rest = (F.normalize(unit @ sure, dim=1).mT @ unit).unbind(1)  # (B, P) each
+            second += [thing, rest, thing - rest]
+            own.append(thing - rest)
+        maps = torch.stack([*first, *second, margin, torch.stack(own).mean(0)], 1)  # (B, maps, P)
+        return maps.unflatten(2, grid), margin.unflatten(1, grid)[:, None]
+
+
+def spread(values: Tensor) -> Tensor:
+    """values (B, P), each row from 0 to 1."""
+    low, high = values.amin(1, keepdim=True), values.amax(1, keepdim=True)
+    return (values - low) / (high - low).clamp(min=1e-6)
