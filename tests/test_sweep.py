@@ -373,10 +373,11 @@ FAKE = {
     # Runs every task of the array in the background, each as a cluster would start it.
     "sbatch": """
 id=4711; cat $1 >> batch.txt
+script=$(mktemp); cp $1 $script  # submitit renames the file as soon as this returns
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\)%.*/\\1/p' $1)
 for i in $(seq 0 ${last:-0}); do
   [ -z "$last" ] && id=4712 || export SLURM_ARRAY_JOB_ID=$id SLURM_ARRAY_TASK_ID=$i
-  SLURM_JOB_ID=$id SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 SLURM_PROCID=0 sh $1 > /dev/null 2>&1 &
+  SLURM_JOB_ID=$id SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 SLURM_PROCID=0 sh $script > /dev/null 2>&1 &
 done
 echo Submitted batch job $id""",
     "srun": """
