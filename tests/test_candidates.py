@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 from tiny import tiny_study
 
+from asgnet.data.episodes import read_episodes, supports_of
 from asgnet.data.parts import CLASSES, FOLDS
 from asgnet.errors import UserError
+from asgnet.evaluate import score_episodes
 from asgnet.layout import Layout
 from asgnet.sections import Arm, Group, SelectionConfig, Split
 from asgnet.stages import select
@@ -15,6 +18,7 @@ from asgnet.stages.candidates import gather_candidates, selection_table
 from asgnet.stages.data import make_data
 from asgnet.stages.episodes import make_episodes
 from asgnet.stages.features import make_features
+from asgnet.stages.runs import build_model, open_source
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +87,21 @@ def test_an_arm_that_looks_at_novel_classes_cannot_be_chosen(study):
     looking = replace(study, candidates=Group((1,), (0,), {"ignored": arm}))
     with pytest.raises(UserError, match="ignored uses novel classes in training"):
         select.run_selection(looking, "ignored", "first")
+
+
+@torch.no_grad()
+def test_episodes_are_scored_at_the_threshold_of_their_supports(study):
+    source = open_source(study)
+    model = build_model(study, "calibrated", 0, source).eval()
+    model.head.classifier[-1].bias.copy_(torch.tensor([3.0, -3.0]))  # taught as background: no margin reaches 0
+    episodes, seen = read_episodes(Layout.of(study).episodes(1, "test"))[:3], {}
+    score_episodes(model, source, episodes, 1, watch=lambda row, prediction: seen.update({row: prediction}))
+    rows = zip(episodes["query"], supports_of(episodes, 1), episodes["class"], strict=True)
+    for row, (query, support, c) in enumerate(rows):
+        masks = source.masks(support, [0], [c])[None]
+        logits = model.forward_features(*(source.features(model, ids, [0]) for ids in ([query], support)), masks)
+        assert (seen[row] == (logits[0, 1] > logits[0, 0])).float().mean() > 0.999
+        assert seen[row].any()  # at 0 there would be nothing
 
 
 def test_an_unknown_split_is_named(study):

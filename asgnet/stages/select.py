@@ -3,6 +3,7 @@
 A fold's own val episodes cannot choose it: their classes were trained on, and what learns them by heart wins.
 """
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -63,9 +64,8 @@ def run_selection(study: Study, arm: str, split: str) -> None:
         }
         images = TrainingImages.of(_images(index, trained_on, "train", config.shots, split))
         model = build_model(study, arm, SEED, source)
-        key = fingerprint(
-            {"study": asdict(study), "arm": arm, "split": split}, [layout.index], tensors=model.state_dict()
-        )
+        files = [layout.index] + [layout.features / "meta.json"] * (study.features.mode == "stored")
+        key = fingerprint({"study": asdict(study), "arm": arm, "split": split}, files, tensors=model.state_dict())
         state = Path(".resume") / folder / f"{key[:16]}.pt"  # no output of the stage: DVC deletes those before it runs
         trained = train(model, source, images, tables, config.on(len(images.by_image)), SEED, state, epoch_line)
         with atomic_path(folder / "history.csv") as temporary:
@@ -76,7 +76,7 @@ def run_selection(study: Study, arm: str, split: str) -> None:
                 table[EPISODE_COLUMNS].to_csv(temporary, index=False)
             metrics = run_metrics(table, source.tree.classes, rule.fold, SEED, study.test.resamples)
             write_json(folder / f"metrics_{shots}shot.json", {**metrics, **study.labelled})
-        state.unlink(missing_ok=True)
+        shutil.rmtree(state.parent)  # with what other parameters or code have left there
     written = [folder / "history.csv", *folder.glob("episodes_*.csv")]
     write_receipt(written, layout.selection_receipt(arm, split))
 
