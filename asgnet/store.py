@@ -23,7 +23,7 @@ from numpy.lib.format import open_memmap
 
 from asgnet.backbones import build_encoder, build_vit
 from asgnet.backbones.encoder import Features
-from asgnet.backbones.inference import for_inference
+from asgnet.backbones.inference import for_autocast, for_inference
 from asgnet.config import Study
 from asgnet.data.transforms import augment, fit, normalise
 from asgnet.data.tree import Tree
@@ -90,7 +90,8 @@ class Extractor:
         encoder = build_encoder(study.model, features.weights, features.pretrained)
         self.dtype = fast_dtype(self.device, study.compute.precision)
         self.encoder = for_inference(encoder, self.dtype).to(self.device)
-        self.vit = build_vit(study.model, features.weights, features.pretrained).to(self.device).eval()
+        vit = build_vit(study.model, features.weights, features.pretrained)
+        self.vit = for_autocast(vit, self.dtype).to(self.device).eval()
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> Features:

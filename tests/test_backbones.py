@@ -7,7 +7,7 @@ import torchvision
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 
-from asgnet.backbones import build_encoder, build_vit, for_inference
+from asgnet.backbones import build_encoder, build_vit, for_autocast, for_inference
 from asgnet.backbones.depthwise import FrozenDepthwise
 from asgnet.backbones.dinov2 import DinoV2
 from asgnet.backbones.efficientnet import EfficientNetLite0
@@ -132,6 +132,15 @@ def test_bfloat16_features_point_the_same_way(lite0):
     fast = for_inference(lite0, torch.bfloat16)(images).cnn
     assert fast.dtype == torch.bfloat16
     assert torch.cosine_similarity(fast.float(), lite0(images).cnn).mean() > 0.99
+
+
+@torch.no_grad()
+def test_tokens_with_converted_weights_are_the_same_to_the_last_bit():
+    tokens, images = build_vit(ModelConfig(vit="patch", vit_size=56), pretrained=False), noise(2, 3, 56, 56)
+    converted = for_autocast(tokens, torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(converted(images), tokens(images))
+    assert {w.dtype for w in tokens.parameters()} == {torch.float32}  # the original is untouched
 
 
 def test_frozen_encoder_stays_in_eval(lite0):

@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from asgnet.backbones.depthwise import FrozenDepthwise, replaceable
 from asgnet.backbones.encoder import Encoder, LayerOutput
+from asgnet.backbones.vit import Tokens
 
 
 def for_inference(encoder: Encoder, dtype: torch.dtype = torch.float32) -> Encoder:
@@ -26,6 +27,16 @@ def for_inference(encoder: Encoder, dtype: torch.dtype = torch.float32) -> Encod
     fold_batchnorm(folded)
     _replace_depthwise(folded)
     return _Fast(folded.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last), dtype)
+
+
+def for_autocast(tokens: Tokens, dtype: torch.dtype = torch.float32) -> Tokens:
+    """A copy of ``tokens`` that computes the same under autocast to ``dtype``, to the last bit, without converting the
+    weights of its layers anew each time."""
+    cast = copy.deepcopy(tokens)
+    for layer in cast.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            layer.to(dtype)
+    return cast
 
 
 class _Fast(Encoder):
