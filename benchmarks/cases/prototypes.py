@@ -61,10 +61,11 @@ def gpa_case(sizes: Sizes) -> Case:
     pools = inputs.prototypes("gpa-pools", sizes.batch, sizes.count, width=sizes.width)
     query = inputs.features("gpa", pools, sizes.grid, noise=0.5)
     valid = torch.ones(sizes.batch, sizes.count, dtype=torch.bool)
+    last = query.contiguous(memory_format=torch.channels_last)  # as the project's network hands it over
     return Case(
         f"GPA, B {sizes.batch}, {sizes.grid} x {sizes.grid} x {sizes.width}, {sizes.count} prototypes",
         plain=lambda: allocate_all(query, list(pools)),
-        ours=lambda: gpa(query, pools, valid)[:2],
+        ours=lambda: gpa(last, pools, valid)[:2],
         published=0.013,
         inputs=[query, pools],
     )

@@ -10,7 +10,7 @@ def allocate(query: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
     """One query: (C, h, w), prototypes (M, C) -> guide (C, h, w) and probability (1, h, w), the sum of similarities."""
     queries = query.unsqueeze(0).repeat(len(prototypes), 1, 1, 1)  # (M, C, h, w)
     products = (queries * prototypes[:, :, None, None]).sum(1)  # (M, h, w)
-    lengths = queries.norm(dim=1) * prototypes.norm(dim=1)[:, None, None]
+    lengths = (queries**2).sum(1).sqrt() * prototypes.norm(dim=1)[:, None, None]  # torch's norm(dim=1) is slower
     similarity = products / (lengths + EPS)
     guide = prototypes[similarity.argmax(0)].permute(2, 0, 1)  # (C, h, w)
     return guide, similarity.sum(0, keepdim=True)
