@@ -18,7 +18,8 @@ def thresholds(
     head: Head, supports: Tensor, masks: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
 ) -> Tensor:
     """The margin (B,) above which a query of each episode shows the object, at most 0: the mean over the supports of
-    the margin above which ``model.support_recall`` of their object lies.
+    the margin above which ``model.support_recall`` of their object lies; of a head with several voices, the sum of
+    theirs.
 
     supports (B, K, C, h, w), reduced; masks (B, K, H, W), where 1 is the object and anything else is not; their
     prototypes (B, K, N, C) and valid (B, K, N); layer1 (B, K, C1, h4, w4), for ASPP. It is 0 where no support shows the
@@ -31,10 +32,12 @@ def thresholds(
     for shot in range(shots):  # one after another: as much memory as the queries take
         others = [k for k in range(shots) if k != shot] or [shot]
         pool, there = prototypes[:, others].flatten(1, 2), valid[:, others].flatten(1, 2)
-        logits, _ = head.decode(supports[:, shot], pool, there, None if layer1 is None else layer1[:, shot])
-        margins, inside = margin(logits, grid), nearest(masks[:, shot], grid) == 1  # (B, h, w)
-        found.append(margins.masked_fill(~inside, torch.nan).flatten(1).nanquantile(1 - recall, dim=1))
-    return torch.stack(found).nanmean(0).nan_to_num(0).clamp(max=0)
+        fine = None if layer1 is None else layer1[:, shot]
+        logits = torch.stack([voice.decode(fine)[0] for voice in head.voices(supports[:, shot], pool, there)])
+        inside = nearest(masks[:, shot], grid) == 1  # (B, h, w)
+        margins = margin(logits.flatten(0, 1), grid).unflatten(0, (-1, len(inside)))  # (V, B, h, w)
+        found.append(margins.masked_fill(~inside, torch.nan).flatten(2).nanquantile(1 - recall, dim=2))
+    return torch.stack(found).nanmean(0).nan_to_num(0).clamp(max=0).sum(0)  # (shots, V, B) -> (B,)
 
 
 def nearest(masks: Tensor, grid: tuple[int, int]) -> Tensor:

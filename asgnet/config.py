@@ -82,6 +82,15 @@ class Study:
         """The schedule of an arm, likewise."""
         return _override(self.train, self.arm(arm).train, f"params.yaml: arm {arm}: train")
 
+    def check_stored(self, arm: str) -> None:
+        """Raise UserError where an arm's ViT sees images of a size that the feature store lacks."""
+        size, stored = self.model_of(arm).vit_size, (self.model.vit_size, *self.features.vit_sizes)
+        if self.features.mode == "stored" and size not in stored:
+            raise UserError(
+                f"params.yaml: arm {arm}: model.vit_size {size} is not stored (of size "
+                f"{', '.join(map(str, stored))} is); add it to features.vit_sizes"
+            )
+
     def check_fold(self, fold: int | None) -> int | None:
         """``fold`` itself (None: no fold, all classes), or a UserError where the study has no such fold."""
         if fold is not None and fold not in self.folds:
@@ -107,6 +116,7 @@ def load_study(path: Path | str = "params.yaml") -> Study:
         raise UserError(str(error) if Path(path).name in str(error) else f"{path}: {error}") from None
     for name in study.trained:
         study.model_of(name), study.train_of(name)
+        study.check_stored(name)
     for name in (*study.ablation.arms, *study.selection.arms, *filter(None, [study.selection.chosen])):
         study.arm(name)
     return study

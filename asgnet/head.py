@@ -4,7 +4,9 @@ The three steps are apart so that each runs as rarely as it can: `reduce` once a
 and class, `decode` once an episode.
 """
 
+from collections.abc import Callable
 from math import isqrt
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,20 @@ from asgnet.sections import ModelConfig
 from asgnet.superpixel import place_seeds, sgc, to_grid
 
 PUBLISHED_CELLS = 60 * 60  # the grid in whose cells area_per_seed is stated
+
+
+class Voice(NamedTuple):
+    """One decoder of a head with its share of what the head was given. The margins of all voices are added."""
+
+    decoder: Callable[..., tuple[Tensor, list[Tensor]]]
+    query: Tensor  # (B, C, h, w)
+    prototypes: Tensor  # (B, M, C)
+    valid: Tensor  # (B, M)
+    bounded: float  # see `forgiving`
+
+    def decode(self, layer1: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Logits and auxiliary logits, as of `Head.decode`."""
+        return self.decoder(self.query, self.prototypes, self.valid, layer1)
 
 
 class Head(nn.Module):
@@ -98,6 +114,11 @@ class Head(nn.Module):
         fallback = ~(cells == 1).flatten(1).any(1)
         shares = F.adaptive_avg_pool2d(masks.float(), grid)
         return torch.where(fallback[:, None, None], shares, cells), seeds, fallback
+
+    def voices(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> list[Voice]:
+        """The decoders whose margins are added to one prediction; each learns by its own loss and has its own
+        threshold. ASGNet has one. Arguments as of `decode`."""
+        return [Voice(self.decode, query, prototypes, valid, self.config.bounded)]
 
     def decode(
         self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None

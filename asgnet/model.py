@@ -103,7 +103,9 @@ class ASGNet(nn.Module):
         prototypes, valid, _ = self.head.prototypes(supports, s_y.flatten(0, 1), seeds)
         prototypes, valid = (x.unflatten(0, (episodes, shots)) for x in (prototypes, valid))  # (B, K, M, width)
         pool, there = prototypes.flatten(1, 2), valid.flatten(1, 2)  # (B, K M, width): one pool
-        logits, auxiliary = self.head.decode(reduced, pool, there, query.layer1)
+        voices = self.head.voices(reduced, pool, there)
+        outputs = [voice.decode(query.layer1) for voice in voices]
+        logits = torch.stack([logits.float() for logits, _ in outputs]).sum(0)  # (B, 2, *)
         size = sides(s_y)
         if not self.training:
             fine = None if support.layer1 is None else support.layer1.unflatten(0, (episodes, shots))
@@ -112,7 +114,9 @@ class ASGNet(nn.Module):
             return cut_at(enlarge(logits, size), cut)
         if y is None:
             raise UserError("y, the query's mask (B, H, W), is missing: training mode returns losses")
-        return (margin(logits, size) > 0).long(), *losses(logits, auxiliary, y, self.config.bounded)
+        pairs = [losses(*output, y, voice.bounded) for output, voice in zip(outputs, voices, strict=True)]
+        main, auxiliary = (torch.stack(each).sum() for each in zip(*pairs, strict=True))
+        return (margin(logits, size) > 0).long(), main, auxiliary
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """The head's and the chain's; what is frozen takes no gradient."""

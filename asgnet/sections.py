@@ -99,9 +99,10 @@ class FeaturesConfig:
     weights: str = "initmodel"  # a folder that wins over packaged and downloaded weights
     pretrained: bool = True
     batch: int = 8
+    vit_sizes: tuple[int, ...] = ()  # beside model.vit_size, for rows that change it; stored features only
 
     def __post_init__(self) -> None:
-        at_least(1, "features.", self, "views", "batch")
+        at_least(1, "features.", self, "views", "batch", "vit_sizes")
 
 
 @dataclass(frozen=True)

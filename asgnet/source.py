@@ -48,8 +48,9 @@ class StoredSource(_Originals):
 
     def __init__(self, study: Study, store: Store, tree: Tree, device: torch.device | None = None) -> None:
         made = store.meta["model"] | {"size": store.image.shape[1]}
+        made["vit_sizes"] = store.vit_sizes[1:]
         asked = {"backbone": study.model.backbone, "vit_size": study.model.vit_size, "vit_model": study.model.vit_model}
-        for name, value in (asked | {"size": study.data.size}).items():
+        for name, value in (asked | {"size": study.data.size, "vit_sizes": study.features.vit_sizes}).items():
             if made[name] != value:
                 raise UserError(f"{store.folder}: made with {name} {made[name]}, not {value}; run `asgnet features`")
         self.store, self.tree, self.size = store, tree, study.data.size
@@ -60,7 +61,7 @@ class StoredSource(_Originals):
     def features(self, model: ASGNet, ids: list[str], views: list[int], differentiable: bool = False) -> Features:
         """Features of n views on the device; ``differentiable`` where the network trains its own layers."""
         rows = self.store.rows(ids, views)
-        stored = self.store.features(rows, vit=model.config.vit != "none")
+        stored = self.store.features(rows, None if model.config.vit == "none" else model.config.vit_size)
         vit = None if stored.vit is None else stored.vit.to(self.device).float()
         if model.config.residual or model.config.batch_statistics:
             images = self.store.images(rows).to(self.device)
@@ -77,7 +78,7 @@ class StoredSource(_Originals):
 
     def frozen(self, ids: list[str], views: list[int]) -> Features:
         """What the frozen networks say, the ViT included, whatever the arm."""
-        return self.store.features(self.store.rows(ids, views))
+        return self.store.features(self.store.rows(ids, views), self.store.vit_sizes[0])
 
     def masks(self, ids: list[str], views: list[int], classes: list[int], void: Sequence[int] = ()) -> Tensor:
         """(n, S, S) uint8 on the device: 1 the class, 0 anything else, 255 void and classes of ``void``."""

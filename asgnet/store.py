@@ -4,7 +4,8 @@ A frozen backbone's features are data (ARCHITECTURE: data flow). The store of a 
 
 - ``views.csv``: one row a view: row, id, split ("train", "val" or "test"), view (0: plain, others augmented);
 - ``image.npy`` (R, S, S, 3) and ``mask.npy`` (R, S, S), uint8: the view itself, mask values class ids or 255;
-- ``cnn.npy`` (R, h, w, C) and ``vit.npy`` (R, 1 + T, D), float16: the frozen features, channels last;
+- ``cnn.npy`` (R, h, w, C) and ``vit.npy`` (R, 1 + T, D), float16: the frozen features, channels last; for every further
+  size S of `features.vit_sizes` also the ViT's tokens of images of S pixels a side, ``vit_S.npy``;
 - ``meta.json``: written last, with a key that names the parameters, the code and the files that made it.
 
 Features are kept in half precision: it holds 11 bits of a value, more than the bf16 that training computes in.
@@ -12,7 +13,7 @@ Features are kept in half precision: it holds 11 bits of a value, more than the 
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ import pandas as pd
 import torch
 from numpy.lib.format import open_memmap
 
-from asgnet.backbones import build_encoder, build_vit
+from asgnet.backbones import Tokens, build_encoder, build_vit
 from asgnet.backbones.encoder import Features
 from asgnet.backbones.inference import for_autocast, for_inference
 from asgnet.config import Study
@@ -47,7 +48,10 @@ class Store:
         try:
             self.meta = json.loads((self.folder / "meta.json").read_text())
             self.views = pd.read_csv(self.folder / "views.csv", dtype={"id": str}, keep_default_na=False)
-            self.image, self.mask, self.cnn, self.vit = open_arrays(self.folder, self.meta["rows"]).values()
+            self.vit_sizes = (self.meta["model"]["vit_size"], *self.meta["vit_sizes"])  # the study's own first
+            arrays = open_arrays(self.folder, self.meta["rows"], self.vit_sizes[1:])
+            self.image, self.mask, self.cnn, *tokens = arrays.values()
+            self.tokens = dict(zip(self.vit_sizes, tokens, strict=True))
             self._row = {(i, v): r for r, i, v in self.views[["row", "id", "view"]].itertuples(index=False)}
         except (OSError, ValueError, KeyError, TypeError) as error:
             found = "no finished feature store" if isinstance(error, FileNotFoundError) else "a damaged feature store"
@@ -66,10 +70,11 @@ class Store:
             raise UserError(f"{self.folder}: no view {view} of image {image_id!r}; run `asgnet features`")
         return np.array([self._row[key] for key in keys])
 
-    def features(self, rows: np.ndarray, vit: bool = True) -> Features:
-        """Frozen features of the rows: cnn (n, C, h, w) in channels-last memory, vit (n, 1 + T, D); float16."""
+    def features(self, rows: np.ndarray, vit_size: int | None = None) -> Features:
+        """Frozen features of the rows: cnn (n, C, h, w) in channels-last memory and, of the ViT on images of
+        ``vit_size`` pixels a side, vit (n, 1 + T, D); float16."""
         cnn = torch.from_numpy(self.cnn[rows]).permute(0, 3, 1, 2)
-        return Features(cnn=cnn, vit=torch.from_numpy(self.vit[rows]) if vit else None)
+        return Features(cnn=cnn, vit=None if vit_size is None else torch.from_numpy(self.tokens[vit_size][rows]))
 
     def images(self, rows: np.ndarray) -> torch.Tensor:
         """The views themselves, ImageNet-normalised: (n, 3, S, S) float32."""
@@ -90,20 +95,29 @@ class Extractor:
         encoder = build_encoder(study.model, features.weights, features.pretrained)
         self.dtype = fast_dtype(self.device, study.compute.precision)
         self.encoder = for_inference(encoder, self.dtype).to(self.device)
-        vit = build_vit(study.model, features.weights, features.pretrained)
-        self.vit = for_autocast(vit, self.dtype).to(self.device).eval()
+        self.vits: dict[int, Tokens] = {}  # by the size of their images
+        for size in (study.model.vit_size, *features.vit_sizes):
+            vit = build_vit(replace(study.model, vit_size=size), features.weights, features.pretrained)
+            self.vits[size] = for_autocast(vit, self.dtype).to(self.device).eval()
+        self.vit_size = study.model.vit_size
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> Features:
         """(n, 3, S, S) float32 -> cnn (n, C, h, w), vit (n, 1 + T, D), in half precision on the CPU."""
-        images = images.to(self.device)
         with autocast(self.device, self.dtype):
-            cnn, vit = self.encoder(images).cnn, self.vit(images)
-        return Features(cnn=cnn.half().cpu(), vit=vit.half().cpu())
+            cnn = self.encoder(images.to(self.device)).cnn
+        return Features(cnn=cnn.half().cpu(), vit=self.tokens(images, self.vit_size))
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The weights of both networks by name."""
-        return {f"{part}.{k}": v for part in ("encoder", "vit") for k, v in getattr(self, part).state_dict().items()}
+    @torch.inference_mode()
+    def tokens(self, images: torch.Tensor, size: int) -> torch.Tensor:
+        """(n, 3, S, S) float32 -> the ViT's tokens (n, 1 + T, D) of the images at ``size`` pixels a side, likewise."""
+        with autocast(self.device, self.dtype):
+            return self.vits[size](images.to(self.device)).half().cpu()
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights of all networks by name."""
+        networks = {"encoder": self.encoder} | {f"vit_{size}": vit for size, vit in self.vits.items()}
+        return {f"{part}.{k}": v for part, network in networks.items() for k, v in network.state_dict().items()}
 
 
 def class_target(masks: np.ndarray, classes: np.ndarray, void: Sequence[int] = ()) -> np.ndarray:
@@ -153,7 +167,8 @@ def _finished(folder: Path, key: str) -> bool:
 def _fill(study: Study, tree: Tree, extractor: Extractor, table: pd.DataFrame, folder: Path, key: str) -> None:
     done_file, meta_file = folder / "progress.json", folder / "meta.json"
     meta_file.unlink(missing_ok=True)
-    start = _rows_done(done_file, len(table), key)
+    further = study.features.vit_sizes
+    start = _rows_done(done_file, len(table), further, key)
     if start == 0:  # what is counted there would soon be overwritten
         done_file.unlink(missing_ok=True)
     arrays: dict[str, np.memmap] = {}
@@ -165,12 +180,16 @@ def _fill(study: Study, tree: Tree, extractor: Extractor, table: pd.DataFrame, f
             for key in zip(part["id"], part["view"], strict=True)
         ]
         values = {"image": np.stack([p[0] for p in pairs]), "mask": np.stack([p[1] for p in pairs])}
-        features = extractor(normalise(values["image"]))
+        images = normalise(values["image"])
+        features = extractor(images)
         assert features.vit is not None
         values |= {"cnn": features.cnn.permute(0, 2, 3, 1).numpy(), "vit": features.vit.numpy()}
+        values |= {f"vit_{size}": extractor.tokens(images, size).numpy() for size in further}
         if not arrays:
-            arrays = open_arrays(folder, len(table), "r+") if start else _new_arrays(folder, len(table), values)
-        for name in ARRAYS:
+            arrays = (
+                open_arrays(folder, len(table), further, "r+") if start else _new_arrays(folder, len(table), values)
+            )
+        for name in arrays:
             arrays[name][first : first + len(part)] = values[name]
         if first // batch % 25 == 24:
             for array in arrays.values():
@@ -181,24 +200,26 @@ def _fill(study: Study, tree: Tree, extractor: Extractor, table: pd.DataFrame, f
     table.to_csv(folder / "views.csv", index=False)
     done_file.unlink(missing_ok=True)
     meta = {"key": key, "sources": extractor.encoder.sources, "rows": len(table), "model": asdict(study.model)}
-    write_json(meta_file, meta)
+    write_json(meta_file, meta | {"vit_sizes": further})
 
 
-def _rows_done(done_file: Path, rows: int, key: str) -> int:
+def _rows_done(done_file: Path, rows: int, further: Sequence[int], key: str) -> int:
     """How many of the ``rows`` of an unfinished store are there; 0 where it is of another key or damaged."""
     try:
         progress = json.loads(done_file.read_text())
-        open_arrays(done_file.parent, rows)
+        open_arrays(done_file.parent, rows, further)
     except (OSError, ValueError):
         return 0
     return progress["rows"] if progress["key"] == key else 0
 
 
-def open_arrays(folder: Path, rows: int, mode: Literal["r", "r+"] = "r") -> dict[str, np.memmap]:
-    """The arrays of a store, memory-mapped. Raises OSError or ValueError where one is missing, cut off or of another
-    shape or type than such a store of that many rows has."""
+def open_arrays(
+    folder: Path, rows: int, further: Sequence[int] = (), mode: Literal["r", "r+"] = "r"
+) -> dict[str, np.memmap]:
+    """The arrays of a store with tokens of ``further`` sizes, memory-mapped. Raises OSError or ValueError where one is
+    missing, cut off or of another shape or type than such a store of that many rows has."""
     arrays = {}
-    for name, (axes, kind) in ARRAYS.items():
+    for name, (axes, kind) in (ARRAYS | {f"vit_{size}": ARRAYS["vit"] for size in further}).items():
         path = folder / f"{name}.npy"
         try:
             arrays[name] = np.load(path, mmap_mode="r")  # first: writable ones would be filled up with zeros

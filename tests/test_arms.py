@@ -1,11 +1,16 @@
 """The heads of arms beyond the notes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from asgnet.arms import head_class
 from asgnet.arms.similarity import spread
 from asgnet.backbones.encoder import Features
+from asgnet.calibration import thresholds
+from asgnet.head import losses
+from asgnet.model import ASGNet
 from asgnet.rng import torch_generator
 from asgnet.sections import ModelConfig
 
@@ -13,10 +18,13 @@ CONFIG = ModelConfig(backbone="lite0", head="similarity", width=8, max_seeds=2, 
 SOURCES, WIDE = (6, 10), 12  # channels of the CNN's parts and of a token
 
 
-def head_and_features(images=5, config=CONFIG):
+HEADS = ("similarity", "together")
+
+
+def head_and_features(images=5, config=CONFIG, name="similarity"):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        head = head_class("similarity")(config, SOURCES, vit_channels=WIDE).eval()
+        head = head_class(name)(config, SOURCES, vit_channels=WIDE).eval()
     rng = torch_generator(0, "similarity-head")
     cnn, vit = torch.randn(images, sum(SOURCES), 17, 17, generator=rng), torch.randn(images, 17, WIDE, generator=rng)
     return head, Features(cnn=cnn, vit=vit)
@@ -54,15 +62,17 @@ def test_the_decoder_sees_nothing_but_similarities():
 
 
 @torch.no_grad()
-def test_the_order_of_the_supports_changes_nothing():
-    head, features = head_and_features()
+@pytest.mark.parametrize("name", HEADS)
+def test_the_order_of_the_supports_changes_nothing(name):
+    head, features = head_and_features(name=name)
     order = [0, 3, 1, 4, 2]
     again = logits_of(head, Features(cnn=features.cnn[order], vit=features.vit[order]), some_masks(4))
     torch.testing.assert_close(again, logits_of(head, features, some_masks(4)), atol=1e-5, rtol=1e-4)
 
 
-def test_everything_that_learns_gets_a_gradient():
-    head, features = head_and_features()
+@pytest.mark.parametrize("name", HEADS)
+def test_everything_that_learns_gets_a_gradient(name):
+    head, features = head_and_features(name=name)
     head.train()
     reduced = head.reduce(features)
     prototypes, valid, _ = head.prototypes(reduced[1:], some_masks(4))
@@ -72,12 +82,63 @@ def test_everything_that_learns_gets_a_gradient():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("value", [0, 1])
-def test_masks_of_one_value_leave_numbers(value):
-    head, features = head_and_features()
+def test_masks_of_one_value_leave_numbers(name, value):
+    head, features = head_and_features(name=name)
     assert logits_of(head, features, torch.full((4, 129, 129), value)).isfinite().all()
 
 
 def test_spread_goes_from_0_to_1():
     values = torch.tensor([[1.0, 3.0, 2.0], [5.0, 5.0, 5.0]])
     assert spread(values).tolist() == [[0, 1, 0.5], [0, 0, 0]]
+
+
+@torch.no_grad()
+def test_two_voices_are_the_two_heads_by_themselves():
+    both, features = head_and_features(name="together")
+    own, masks = head_class("")(CONFIG, SOURCES, vit_channels=WIDE).eval(), some_masks(4)
+    own.load_state_dict({k: v for k, v in both.state_dict().items() if not k.startswith("similarity.")})
+    apart = logits_of(own, features, masks) + logits_of(both.similarity, features, masks)
+    torch.testing.assert_close(logits_of(both, features, masks), apart, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_each_voice_has_its_own_threshold():
+    config = replace(CONFIG, support_recall=0.85)
+    both, features = head_and_features(config=config, name="together")
+    own, masks = head_class("")(config, SOURCES, vit_channels=WIDE).eval(), some_masks(4)
+    own.load_state_dict({k: v for k, v in both.state_dict().items() if not k.startswith("similarity.")})
+
+    def cut(head):
+        supports = head.reduce(features)[1:]
+        prototypes, valid, _ = head.prototypes(supports, masks)
+        return thresholds(head, supports[None], masks[None], prototypes[None], valid[None])
+
+    torch.testing.assert_close(cut(both), cut(own) + cut(both.similarity), atol=1e-5, rtol=1e-4)
+    assert (cut(both) <= 0).all()
+
+
+def test_each_voice_learns_by_its_own_loss():
+    config = replace(CONFIG, head="together", bounded=0.7, dropout=0.0)
+    model = ASGNet(config, encoder=None, vit=None, sources=SOURCES).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout2d):
+            module.p = 0.0
+    wide = model.head.project_vit.in_channels
+    rng = torch_generator(0, "voices")
+    cnn, vit = torch.randn(2, sum(SOURCES), 17, 17, generator=rng), torch.randn(2, 17, wide, generator=rng)
+    query, support = (Features(cnn=cnn[k : k + 1], vit=vit[k : k + 1]) for k in (0, 1))
+    masks = some_masks(2).long()
+    _, main, auxiliary = model.forward_features(query, support, masks[None, :1], y=masks[1:])
+    apart = []
+    for voice in _voices(model.head, query, support, masks[:1]):
+        apart.append(losses(*voice.decode(), masks[1:], voice.bounded))
+    torch.testing.assert_close(main, apart[0][0] + apart[1][0])
+    torch.testing.assert_close(auxiliary, apart[0][1] + apart[1][1])
+    assert [voice.bounded for voice in _voices(model.head, query, support, masks[:1])] == [0.7, 0.0]
+
+
+def _voices(head, query, support, masks):
+    prototypes, valid, _ = head.prototypes(head.reduce(support), masks)
+    return head.voices(head.reduce(query), prototypes, valid)

@@ -13,6 +13,7 @@ import shutil
 import struct
 import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -470,6 +471,8 @@ def test_from_python(project):
     store.meta["model"]["vit_size"] = 28
     with pytest.raises(UserError, match="made with vit_size 28, not 56"):
         StoredSource(study, store, None)
+    with pytest.raises(UserError, match=r"made with vit_sizes \(28,\), not \(28, 42\)"):
+        StoredSource(replace(study, features=replace(study.features, vit_sizes=(28, 42))), Store(STORE), None)
     state = project / "state.pt"
     for content in (b"", pickle.dumps(Trap(), 2)):
         state.write_bytes(content)

@@ -18,11 +18,12 @@ from asgnet.evaluate import score_episodes
 from asgnet.gallery import in_parts
 from asgnet.layout import Layout
 from asgnet.metrics import COUNTS, intersection_union, miou
-from asgnet.sections import TrainingFree
+from asgnet.sections import Arm, TrainingFree
 from asgnet.source import OnlineSource
 from asgnet.stages.runs import build_model, load_run, open_source
 from asgnet.stages.test import run_test, run_training_free
 from asgnet.stages.train import run_training
+from asgnet.store import Extractor, Store
 from asgnet.training_free import best_threshold, score_training_free
 
 
@@ -210,6 +211,31 @@ def test_a_cosine_row_finds_planted_objects_and_its_threshold_on_val(background)
     for shots in (1, 2):
         table = score_training_free(arm, source, test, shots, best_threshold(arm, source, val, shots))
         assert miou(table) > 70  # 30-pixel squares on a grid of 8 pixels
+
+
+def test_a_row_whose_vit_sees_a_size_that_is_not_stored_is_refused(study):
+    rows = {"odd": Arm(label="odd", model={"vit": "patch", "vit_size": 70})}
+    changed = dataclasses.replace(study, candidates=dataclasses.replace(study.candidates, arms=rows))
+    with pytest.raises(UserError, match=r"arm odd: model.vit_size 70 is not stored .*56, 28 is.*features.vit_sizes"):
+        changed.check_stored("odd")
+    online = dataclasses.replace(study.features, mode="online")
+    dataclasses.replace(changed, features=online).check_stored("odd")
+
+
+def test_the_store_keeps_the_tokens_of_every_size(study):
+    store, source = Store(Layout.of(study).features), open_source(study)
+    rows = np.arange(3)
+    images = store.images(rows)
+    extractor = Extractor(study)
+    for size in (56, 28):
+        tokens = store.features(rows, size).vit
+        assert tokens.shape[1] == 1 + (size // 14) ** 2
+        alike = torch.cosine_similarity(tokens.float(), extractor.tokens(images, size).float(), dim=2)
+        assert alike.min() > 0.99  # bf16 rounds differently in batches of another size
+    model = build_model(study, "calibrated", 0, source)
+    ids = store.views["id"].head(3).tolist()
+    assert source.features(model, ids, [0] * 3).vit.shape[1] == 5  # the row's own size
+    assert source.frozen(ids, [0] * 3).vit.shape[1] == 17  # the study's
 
 
 def test_the_index_knows_every_split(study):

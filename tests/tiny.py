@@ -24,7 +24,7 @@ def tiny(study: dict) -> dict:
         "test": 10,
         "monitored_images": 3,
     }
-    study["features"]["views"] = 1
+    study["features"] |= {"views": 1, "vit_sizes": [28]}
     study["model"] |= {"width": 16, "vit_width": 16, "vit_size": 56}
     study["train"] |= {"epochs": 2, "steps_per_epoch": 2}
     study["test"] |= {"shots": [1, 2], "examples": 2, "resamples": 50}
@@ -34,7 +34,8 @@ def tiny(study: dict) -> dict:
         study[group] = {**cells, "arms": {arm: study[group]["arms"][arm]}}
     study["ablation"] |= {**cells, "arms": ["baseline", "nmax_1"], "counts": [1, 5], "clusterers": ["sgc", "kmeans"]}
     study["ablation"] |= {"iterations": [0, 5], "spatial_weights": [1, 100], "shots": [1, 3]}
-    calibrated = {"label": "threshold from supports", "model": {"vit": "patch", "support_recall": 0.85}}
+    fine = {"vit": "patch", "vit_size": 28, "head": "together", "bounded": 0.7, "support_recall": 0.85}
+    calibrated = {"label": "all that was tried, together", "model": fine}
     study["candidates"] = {**cells, "arms": {"calibrated": calibrated}}
     splits = {"first": {"fold": 1, "withheld": list(CLASSES[:5])}}
     study["selection"] = {"arms": ["calibrated"], "splits": splits, "episodes": 6, "chosen": "calibrated"}

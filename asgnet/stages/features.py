@@ -25,5 +25,5 @@ def make_features(study: Study) -> None:
     params: dict[str, Any] = {"data": asdict(study.data), "features": asdict(study.features), "model": model}
     params["precision"] = study.compute.precision
     files = [layout.index, *tree.files(index["id"].unique())]
-    key = fingerprint(params, files, MODULES, extractor.tensors())
+    key = fingerprint(params, files, MODULES, extractor.weights())
     extract(study, tree, extractor, index, layout.features, key)

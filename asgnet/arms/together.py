@@ -1,0 +1,69 @@
+"""Two decoders whose margins are added: ASGNet's own, which knows what base classes look like, and that of similarities
+alone (`asgnet.arms.similarity`), which cannot learn a class by heart. Each errs in its own way; each learns by its own
+loss and has its own threshold from the supports.
+"""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from asgnet.arms.similarity import Head as Similarity
+from asgnet.backbones.encoder import Features
+from asgnet.head import Head as Published
+from asgnet.head import Voice
+from asgnet.sections import ModelConfig
+
+
+class Head(Published):
+    """ASGNet's head with one of similarities, half as wide, beside it.
+
+    "Reduced" are ASGNet's features (width), then the sources of unit length (D). Of the M prototypes of a support the
+    first N_max are ASGNet's, 0 in the last D channels, the others those of `Similarity`, 0 in the first ones."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        sources: tuple[int, ...],
+        layer1_channels: int | None = None,
+        vit_channels: int | None = None,
+    ) -> None:
+        super().__init__(config, sources, layer1_channels, vit_channels)
+        half = replace(config, width=max(config.width // 2, 1), bounded=0.0)
+        self.similarity = Similarity(half, sources, layer1_channels, vit_channels)
+
+    def reduce(self, features: Features) -> Tensor:
+        """Features of N images -> (N, width + D, h, w) float32."""
+        return torch.cat([super().reduce(features).float(), self.similarity.reduce(features).float()], 1)
+
+    @torch.no_grad()
+    def prototypes(
+        self, reduced: Tensor, masks: Tensor, seeds: Tensor | None = None, iterations: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `asgnet.head.Head.prototypes`, M = N_max + 2 (N_max + 1); given seeds are ASGNet's."""
+        width = self.config.width
+        own, there, fallback = super().prototypes(reduced[:, :width], masks, seeds, iterations)
+        others, found, _ = self.similarity.prototypes(reduced[:, width:], masks, iterations=iterations)
+        padded = F.pad(own, (0, others.shape[2])), F.pad(others, (width, 0))
+        return torch.cat(padded, 1), torch.cat([there, found], 1), fallback
+
+    def voices(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> list[Voice]:
+        """As `asgnet.head.Head.voices`: ASGNet's, then that of similarities."""
+        width, first = self.config.width, self.config.max_seeds
+        each = first + 2 * (first + 1)  # M
+        prototypes, valid = prototypes.unflatten(1, (-1, each)), valid.unflatten(1, (-1, each))  # (B, K, M, ...)
+        own, there = prototypes[:, :, :first, :width].flatten(1, 2), valid[:, :, :first].flatten(1, 2)
+        others, found = prototypes[:, :, first:, width:].flatten(1, 2), valid[:, :, first:].flatten(1, 2)
+        return [
+            Voice(super().decode, query[:, :width], own, there, self.config.bounded),
+            Voice(self.similarity.decode, query[:, width:], others, found, self.similarity.config.bounded),
+        ]
+
+    def decode(
+        self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """As `asgnet.head.Head.decode`: the sum of the voices' logits, and the auxiliary logits of both."""
+        outputs = [voice.decode(layer1) for voice in self.voices(query, prototypes, valid)]
+        logits = torch.stack([logits.float() for logits, _ in outputs]).sum(0)  # (B, 2, h, w)
+        return logits, [output for _, auxiliary in outputs for output in auxiliary]
