@@ -14,7 +14,7 @@ define link
 ln -sfn "$(abspath $($(1)))" $(3)/$(2)
 endef
 
-.PHONY: study test lint demo voc pascal coco check bench setup
+.PHONY: study test lint demo residual voc pascal coco check bench setup
 
 study: $(READY) ## the whole study on the embedded dataset: results/parts, figures/parts
 	asgnet sweep && dvc repro
@@ -29,6 +29,9 @@ lint: $(READY)
 
 demo: $(READY) ## one fold with short schedules, under pipelines/demo: for a first look, its numbers mean nothing
 	cd pipelines/demo && asgnet sweep && dvc repro
+
+residual: $(READY) ## why the residual chain overfits, under pipelines/residual
+	cd pipelines/residual && asgnet sweep figures && dvc repro figures
 
 voc: $(READY) ## the animal part of VOC 2012, on stored features: make voc VOC=/path/to/VOCdevkit
 	$(call link,VOC,VOCdevkit,pipelines/voc_animals)

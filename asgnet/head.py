@@ -73,14 +73,17 @@ class Head(nn.Module):
 
     def reduce(self, features: Features) -> Tensor:
         """Features of N images -> (N, width, h, w). Half-precision features are widened to the weights' precision."""
-        x = features.cnn.to(next(self.down_conv.parameters()).dtype)  # (N, C, h, w)
+        maps = [features.cnn.to(next(self.down_conv.parameters()).dtype)]  # (N, C, h, w)
         if self.config.vit != "none":
             assert features.vit is not None
-            tokens = token_map(features.vit.to(x.dtype), self.config.vit)  # (N, D, t, t)
-            x = torch.cat([x, resize(self.project_vit(tokens), sides(x))], 1)  # (N, C + vit_width, h, w)
-        if self.config.normalise_sources:
-            x = standardise(x, self.parts)
-        return self.down_conv(x)
+            tokens = token_map(features.vit.to(maps[0].dtype), self.config.vit)  # (N, D, t, t)
+            maps.append(resize(self.project_vit(tokens), sides(maps[0])))  # (N, vit_width, h, w)
+        if self.config.normalise_sources:  # apart: what is frozen needs no gradient
+            count = len(self.parts) - (len(maps) - 1)
+            maps = [
+                standardise(x, parts) for x, parts in zip(maps, (self.parts[:count], self.parts[count:]), strict=False)
+            ]
+        return self.down_conv(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
 
     @torch.no_grad()
     def prototypes(

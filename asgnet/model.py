@@ -46,7 +46,7 @@ class ASGNet(nn.Module):
         self.head = head_class(config.head)(
             config, self.sources, shape.layer_channels[1][1], _token_channels(config, vit)
         )
-        self.chain = ResidualChain(shape) if config.residual else None
+        self.chain = ResidualChain(shape, config) if config.residual else None
 
     def forward(
         self,

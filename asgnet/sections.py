@@ -24,6 +24,9 @@ class ModelConfig:
     vit_model: str = "vit_small_patch14_dinov2"
     vit_size: int = 196  # pixels a side that the ViT sees; 196 / 14 = 14 tokens a side
     residual: bool = False  # chain the layers: x[l+1] = layer_l(x[l]) + P_l(x[l])
+    residual_layers: tuple[int, ...] = (0, 1, 2, 3)  # the l that have a P_l
+    residual_gates: bool = False  # P_l times a learnt number that starts at 0
+    residual_learns: bool = True  # false: the P_l stay as they were drawn
     normalise_sources: bool = False  # layer-normalise each feature source per cell
     max_seeds: int = 5  # N_max, the most prototypes a support gets
     area_per_seed: float = 100.0  # S_sp, in cells of a 60 x 60 grid
@@ -44,6 +47,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         at_least(1, "model.", self, "width", "vit_width", "vit_size", "max_seeds")
         at_least(0, "model.", self, "area_per_seed", "iterations_train", "iterations_eval", "spatial_weight")
+        if not set(self.residual_layers) <= set(range(4)):
+            raise UserError(f"model.residual_layers: {list(self.residual_layers)}: expected some of 0, 1, 2 and 3")
         for name in ("dropout", "support_recall", "bounded"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise UserError(f"model.{name}: {value} is no share; expected 0 to less than 1")

@@ -139,14 +139,14 @@ def _similarity(arm: TrainingFree, source: Source, frozen: _Frozen, episode: pd.
     maps = frozen.maps[[frozen.row[i] for i in ids]].to(masks.device)  # (K, C, h, w)
     grid = (maps.shape[2], maps.shape[3])
     query = frozen.maps[frozen.row[episode["query"]]].to(masks.device).flatten(1)  # (C, P)
-    score = _to_prototype(query, maps, to_grid((masks == 1).float(), grid))
+    score = to_prototype(query, maps, to_grid((masks == 1).float(), grid))
     if arm.background:
-        score = score - _to_prototype(query, maps, to_grid((masks == 0).float(), grid))
+        score = score - to_prototype(query, maps, to_grid((masks == 0).float(), grid))
     size = (source.size, source.size)
     return F.interpolate(score.view(1, 1, *grid), size=size, mode="bilinear", align_corners=True)[0, 0]
 
 
-def _to_prototype(query: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
+def to_prototype(query: Tensor, maps: Tensor, weight: Tensor) -> Tensor:
     """query (C, P) -> (P,): cosine to the average of the supports' cells, maps (K, C, h, w), weight (K, h, w)."""
     average = masked_average(maps.flatten(2).transpose(1, 2), weight.flatten(1)).mean(0)  # (C,)
     return F.normalize(average, dim=0) @ query

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import ROOT
+from tiny import ROOT, tiny_study
 
+from asgnet.layout import Layout
 from asgnet.superpixel import place_seeds, sgc
-from benchmarks import inputs, memory, roofline, table
+from benchmarks import arms, inputs, memory, roofline, table
 from benchmarks.__main__ import main
 from benchmarks.case import Case, relative_error
 from benchmarks.cases import ARMS, CASES
@@ -136,3 +137,26 @@ def test_bad_arguments_end_with_status_2(tmp_path, capsys, arguments, said):
     assert status == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "results.csv").exists()
+
+
+def test_the_frontier_holds_what_no_faster_row_equals():
+    rows = [("a", 1.0, 20), ("b", 2.0, 50), ("c", 2.5, 50), ("d", 3.0, 40), ("e", 4.0, 60), ("f", 2.0, 30)]
+    table = pd.DataFrame(rows, columns=["arm", "seconds", "mean"])
+    assert arms.frontier(table)["arm"].tolist() == ["a", "b", "e"]
+
+
+def test_every_row_of_a_study_is_timed_and_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = tiny_study(tmp_path)
+    folder = Layout.of(study).candidates
+    folder.mkdir(parents=True)
+    names = [*study.training_free, *study.arms, *study.candidates.arms]
+    rows = [(name, shots, 50.0 + k) for k, name in enumerate(names) for shots in study.test.shots]
+    pd.DataFrame(rows, columns=["arm", "shots", "mean"]).to_csv(folder / "classes.csv", index=False)
+    monkeypatch.setattr(arms, "REPEATS", 1)
+    table = arms.run(study)
+    assert table["arm"].tolist() == names * len(study.test.shots)
+    assert (table.loc[table["arm"] == arms.AGAINST, "ratio"] == 1).all()
+    assert (table["seconds"] > 0).all()
+    assert (folder.parent / "inference.csv").exists()
+    assert (folder.parent / "inference.png").exists()

@@ -96,19 +96,47 @@ def test_down_conv_learns_under_autocast():
 
 def test_residual_chain_adds_its_projections_and_only_they_learn():
     encoder = TinyEncoder()
-    chain = ResidualChain(encoder)
+    chain = ResidualChain(encoder, ModelConfig())
     images = episode()[0]
     features = chain(encoder, images)
     features.cnn.sum().backward()
-    assert all((p.weight.grad != 0).any() for p in chain.projections)
+    projections = chain.projections.values()
+    assert all((p.weight.grad != 0).any() for p in projections)
     assert all(p.grad is None for p in encoder.parameters())
     x = images
-    for layer, projection in zip(list(encoder.layers)[:3], chain.projections, strict=False):
+    for layer, projection in zip(list(encoder.layers)[:3], projections, strict=False):
         x = layer(x) + nn.functional.conv2d(x, projection.weight, stride=projection.stride)
     torch.testing.assert_close(features.cnn[:, :6], x)
-    for projection in chain.projections:
+    for projection in projections:
         nn.init.zeros_(projection.weight)
     assert torch.equal(chain(encoder, images).cnn, encoder(images).cnn)
+
+
+def test_a_gated_chain_starts_from_the_frozen_features_and_learns():
+    encoder, images = TinyEncoder(), episode()[0]
+    chain = ResidualChain(encoder, ModelConfig(residual_gates=True))
+    features = chain(encoder, images)
+    assert torch.equal(features.cnn, encoder(images).cnn)
+    features.cnn.sum().backward()
+    assert all(gate.grad != 0 for gate in chain.gates.values())
+
+
+def test_a_chain_of_some_layers_leaves_the_others_as_they_are():
+    encoder, images = TinyEncoder(), episode()[0]
+    whole, last = (ResidualChain(encoder, ModelConfig(residual_layers=layers)) for layers in ((0, 1, 2, 3), (3,)))
+    assert list(last.projections) == ["3"]
+    changed = (last(encoder, images).cnn != encoder(images).cnn).any(0).any(1).any(1)  # (C,)
+    assert changed.any()
+    assert not changed[:6].any()
+    assert (whole(encoder, images).cnn != encoder(images).cnn)[:, :6].any()
+
+
+def test_projections_that_do_not_learn_stay_as_drawn():
+    model = network(residual=True, residual_learns=False)
+    assert not any(p.requires_grad for p in model.chain.parameters())
+    assert any(name.startswith("chain.") for name in model.trainable_state())  # kept with the run all the same
+    with pytest.raises(UserError, match=r"residual_layers: \[4\]: expected some of 0, 1, 2 and 3"):
+        network(residual_layers=(4,))
 
 
 def test_support_and_plain_query_carry_no_gradient():

@@ -45,7 +45,7 @@ def test_a_stage_depends_on_the_modules_it_imports(name):
 
 
 def test_the_pipelines_of_the_other_datasets_are_the_same_file():
-    for folder in ("check", "coco20i", "demo", "pascal5i", "voc_animals"):
+    for folder in ("check", "coco20i", "demo", "pascal5i", "residual", "voc_animals"):
         assert (ROOT / "pipelines" / folder / "dvc.yaml").resolve() == ROOT / "dvc.yaml"
         load_study(ROOT / "pipelines" / folder / "params.yaml")
 
@@ -106,9 +106,11 @@ def test_the_pipeline_makes_results_and_figures(project):
     figures = {path.name for path in (project / "figures/parts").iterdir()}
     names = ("contact_sheet", "curves", "differences", "evolution", "gaps", "per_fold", "predictions", "superpixels")
     assert figures == {f"{name}.{suffix}" for name in (*names, "test_miou") for suffix in ("png", "pdf")} | {
+        "candidates",
         "prototypes",
         "fidelity",
     }
+    assert {path.name for path in (project / "figures/parts/candidates").iterdir()} == {"failures.png", "failures.pdf"}
     assert (project / "figures/parts/fidelity/departures.png").exists()
     drawn = {path.stem for path in (project / "figures/parts/prototypes").iterdir()}
     assert drawn >= {"counts", "count_heat", "clusterers", "iterations", "shots_fusion", "shape", "quality"}

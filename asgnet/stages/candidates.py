@@ -1,29 +1,41 @@
 """The candidates stage: what was tried beyond the notes, how the recipe was chosen, and what it is worth."""
 
+from pathlib import Path
+
 import pandas as pd
+from matplotlib.figure import Figure
 
 from asgnet.config import Study
 from asgnet.data import open_classes
 from asgnet.errors import UserError
 from asgnet.files import atomic_path, read_csv
 from asgnet.layout import Layout
+from asgnet.look.saved import saved_predictions
 from asgnet.metrics import COUNTS, class_iou, miou
+from asgnet.plots import panels, style
+from asgnet.plots.save import save
 from asgnet.results import TYPES, Run, find_runs
 from asgnet.tables import comparison, main_table, write_table
 
+FAILURES = 2  # of each run
+
 
 def gather_candidates(study: Study) -> None:
-    """Write the tables of results/<dataset>/candidates, in per cent; only the first, empty, without candidates.
+    """Write the tables of results/<dataset>/candidates, in per cent, and figures/<dataset>/candidates; only the first
+    table, empty, without candidates.
 
     - selection.csv: every candidate on the withheld base classes of each split, the best first;
     - table.{csv,tex,md}: every row of the study and every candidate on novel classes (`asgnet.tables.main_table`);
     - classes.csv: IoU of each novel class, mean over random seeds, and the mean over classes;
-    - comparison.csv: every row against the chosen recipe, paired (`asgnet.tables.comparison`).
+    - comparison.csv: every row against the chosen recipe, paired (`asgnet.tables.comparison`);
+    - the figure failures: the recipe's worst examples (`draw_failures`).
 
     Raises UserError where ``selection.chosen`` names none of the candidates."""
     layout, chosen = Layout.of(study), study.selection.chosen
     with atomic_path(layout.candidates / "selection.csv") as temporary:
         selection_table(study).to_csv(temporary, index=False)
+    figures = layout.figures / "candidates"
+    figures.mkdir(parents=True, exist_ok=True)  # also where there is nothing to draw
     if not study.candidates.arms:
         return
     if chosen not in study.candidates.arms:
@@ -40,6 +52,20 @@ def gather_candidates(study: Study) -> None:
         with atomic_path(layout.candidates / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
     write_table(main_table(runs), layout.candidates / "table", study.label)
+    draw_failures(study, [run for run in runs if run.arm == chosen], figures)
+
+
+def draw_failures(study: Study, runs: list[Run], folder: Path) -> Figure:
+    """The worst examples that each of ``runs`` kept (`asgnet.examples`: ranks evenly spaced from the worst on), saved
+    as failures.png and .pdf. Raises UserError for a run whose examples are missing or damaged."""
+    classes = open_classes(study.data.dataset, study.data.root)
+    files = [run.folder / "examples.npz" for run in runs]
+    worst = [episode for path in files for episode in saved_predictions(path, classes)[:FAILURES]]
+    figure = panels.predictions(worst)
+    if study.label:
+        style.note_below(figure, study.label)
+    save(figure, "failures", folder, "candidates", files)
+    return figure
 
 
 def selection_table(study: Study) -> pd.DataFrame:

@@ -63,7 +63,7 @@ class Plain(nn.Module):
         if self.chain is None:
             return self.encoder(image).cnn
         x, outputs = self.encoder.prepare(image), []
-        for layer, projection in zip(self.encoder.layers, self.chain.projections, strict=True):
+        for layer, projection in zip(self.encoder.layers, self.chain.projections.values(), strict=True):
             output = layer(x)
             *taps, last = output if isinstance(output, tuple) else (output,)
             x = last + projection(x)
