@@ -73,17 +73,21 @@ class Head(nn.Module):
 
     def reduce(self, features: Features) -> Tensor:
         """Features of N images -> (N, width, h, w). Half-precision features are widened to the weights' precision."""
-        maps = [features.cnn.to(next(self.down_conv.parameters()).dtype)]  # (N, C, h, w)
-        if self.config.vit != "none":
-            assert features.vit is not None
-            tokens = token_map(features.vit.to(maps[0].dtype), self.config.vit)  # (N, D, t, t)
-            maps.append(resize(self.project_vit(tokens), sides(maps[0])))  # (N, vit_width, h, w)
-        if self.config.normalise_sources:  # apart: what is frozen needs no gradient
-            count = len(self.parts) - (len(maps) - 1)
-            maps = [
-                standardise(x, parts) for x, parts in zip(maps, (self.parts[:count], self.parts[count:]), strict=False)
-            ]
-        return self.down_conv(torch.cat(maps, 1) if len(maps) > 1 else maps[0])
+        maps = features.cnn.to(next(self.down_conv.parameters()).dtype)  # (N, C, h, w)
+        if self.config.vit == "none":
+            return self.down_conv(self.normalised(maps, self.parts))
+        assert features.vit is not None
+        tokens = token_map(features.vit.to(maps.dtype), self.config.vit)  # (N, D, t, t)
+        projected = resize(self.project_vit(tokens), sides(maps))  # (N, vit_width, h, w)
+        apart = (
+            self.normalised(maps, self.parts[:-1]),
+            self.normalised(projected, self.parts[-1:]),
+        )  # no gradient in one
+        return self.down_conv(torch.cat(apart, 1))
+
+    def normalised(self, maps: Tensor, sources: list[int]) -> Tensor:
+        """`standardise`, where the configuration asks for it."""
+        return standardise(maps, sources) if self.config.normalise_sources else maps
 
     @torch.no_grad()
     def prototypes(
