@@ -24,8 +24,10 @@ def draw(results: pd.DataFrame, growth: pd.DataFrame | None) -> Figure:
     bars(limit, results, 100 * results["reached"], "of the machine's limit (%)", line=100)
     times.invert_yaxis()
     if below is not None:
-        for axis, name in zip(below.subplots(1, len(axes_below), squeeze=False)[0], axes_below, strict=True):
+        axes = below.subplots(1, len(axes_below), squeeze=False)[0]
+        for axis, name in zip(axes, axes_below, strict=True):
             lines(axis, growth[growth["axis"] == name], name)
+        below.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     note = results.iloc[0]
     style.note_below(figure, f"{note['cpu']}, {note['threads']} threads, {', '.join(results['precision'].unique())}")
     return figure
@@ -39,7 +41,8 @@ def bars(axis: Axes, results: pd.DataFrame, values: pd.Series, label: str, line:
     axis.grid(axis="x")
     axis.margins(x=0.18)
     for row, value in enumerate(values):
-        axis.annotate(f"{value:.3g}", (value, row), (2, 0), textcoords="offset points", va="center", fontsize=6)
+        text = axis.annotate(f"{value:.3g}", (value, row), (2, 0), textcoords="offset points", va="center", fontsize=6)
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.4})
 
 
 def lines(axis: Axes, table: pd.DataFrame, name: str) -> None:
@@ -53,7 +56,6 @@ def lines(axis: Axes, table: pd.DataFrame, name: str) -> None:
     axis.minorticks_off()
     axis.set_xlabel(name)
     axis.set_title(f"{table['case'].iloc[0]} (s)")
-    axis.legend()
 
 
 def write(path: Path, results: pd.DataFrame, growth: pd.DataFrame | None) -> None:
