@@ -291,7 +291,7 @@ def test_wrong_inputs_are_user_errors():
 def test_trainable_state_round_trip():
     first, second = network(residual=True), network(residual=True)
     nn.init.ones_(first.head.down_conv[0].weight)
-    nn.init.ones_(first.chain.projections[2].weight)
+    nn.init.ones_(first.chain.projections["2"].weight)
     second.load_trainable(first.trainable_state(), "first")
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b)
