@@ -123,7 +123,8 @@ def test_folding_changes_nothing_and_lets_the_gradient_through(backbone, lite0):
         gradients.append((features.detach(), leaf.grad))
     (features, gradient), (fast_features, fast_gradient) = gradients
     assert (fast_features - features).norm() < 1e-4 * features.norm()
-    assert (fast_gradient - gradient).norm() < 1e-3 * gradient.norm()
+    # ReLUs pass or stop a gradient on either side of 0, where rounding decides
+    assert (fast_gradient - gradient).norm() < 1e-2 * gradient.norm()
 
 
 @torch.no_grad()
@@ -250,7 +251,7 @@ def test_the_7x7_resnet_is_torchvisions_with_layer3_dilated(tmp_path, capsys):
 def test_the_7x7_resnet_carries_the_whole_network(decoder):
     config = ModelConfig(backbone="resnet50_7x7", decoder=decoder, width=16, residual=True)
     network = ASGNet(config)
-    assert [tuple(p.weight.shape[:2]) for p in network.chain.projections[:2]] == [(64, 3), (256, 64)]
+    assert [tuple(p.weight.shape[:2]) for p in list(network.chain.projections.values())[:2]] == [(64, 3), (256, 64)]
     masks = torch.zeros(1, 1, 65, 65)
     masks[..., 10:50, 10:50] = 1
     _, main, auxiliary = network.train()(noise(1, 3, 65, 65), noise(1, 1, 3, 65, 65), masks, y=masks[:, 0].long())

@@ -31,7 +31,7 @@ def tree(tmp_path_factory) -> Path:
 @pytest.fixture
 def study(tree, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return online_study(tree)
+    return online_study(tree, precision="float32")
 
 
 def train_quietly(study):
@@ -51,7 +51,7 @@ def test_two_processes_train_and_test_as_one_does(study, tmp_path, monkeypatch):
 
     (tmp_path / "two").mkdir()
     monkeypatch.chdir(tmp_path / "two")
-    online_study(study.data.root, devices=2)
+    online_study(study.data.root, devices=2, precision="float32")
     said = torchrun("train", *CELL, ok=False, DIE="1")
     assert len(list(Path(".resume").rglob("*.pt"))) == 1, said
     assert not any(folder.iterdir())
