@@ -1,6 +1,6 @@
 """What the device's fast precision does to mIoU: trained networks tested twice, from the photographs on.
 
-    python -m benchmarks.precision pipelines/voc_animals vit_patch      (after the row's `test` cells)
+    python -m benchmarks.precision pipelines/voc_animals vit_patch [--fold 1]      (after the row's `test` cells)
 
 Every run of the row with the first random seed is tested on its frozen episodes, frozen networks included, once in
 float32 and once in the precision that `compute.precision: auto` gives. Writes results/<dataset>/precision.csv.
@@ -54,9 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("pipeline", type=Path, help="a folder with params.yaml and results")
     parser.add_argument("arm", help="a trained row")
+    parser.add_argument("--fold", type=int, help="this one alone")
     given = parser.parse_args(arguments)
     with chdir(given.pipeline):
-        print(run(load_study(), given.arm).round(3).to_string(index=False))
+        study = load_study()
+        chosen = study if given.fold is None else replace(study, folds=(study.check_fold(given.fold),))
+        print(run(chosen, given.arm).round(3).to_string(index=False))
 
 
 if __name__ == "__main__":
