@@ -72,8 +72,8 @@ class Head(nn.Module):
         self.classifier = classifier(config.width)
 
     def reduce(self, features: Features) -> Tensor:
-        """Features of N images -> (N, width, h, w). Half-precision features are widened to the weights' precision."""
-        maps = features.cnn.to(next(self.down_conv.parameters()).dtype)  # (N, C, h, w)
+        """Features of N images, in any precision -> (N, width, h, w)."""
+        maps = features.cnn.to(working_dtype(next(self.down_conv.parameters())))  # (N, C, h, w)
         if self.config.vit == "none":
             return self.down_conv(self.normalised(maps, self.parts))
         assert features.vit is not None
@@ -153,6 +153,12 @@ class Head(nn.Module):
         return self.classifier(context), auxiliary
 
 
+def working_dtype(weight: Tensor) -> torch.dtype:
+    """In which a layer of this weight computes: autocast's where that is on."""
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+
+
 def token_map(tokens: Tensor, slice_: str) -> Tensor:
     """Tokens (N, 1 + T, D), the class token first, T a square -> map (N, D, t, t).
 
@@ -166,9 +172,9 @@ def token_map(tokens: Tensor, slice_: str) -> Tensor:
 
 def standardise(x: Tensor, sources: list[int]) -> Tensor:
     """LayerNorm without parameters over the channels of each cell and source: (N, sum(sources), h, w) -> the same,
-    channels last."""
+    channels last, in the same precision (sums are float32)."""
     parts = x.movedim(1, -1).split(sources, -1)
-    return torch.cat([F.layer_norm(part.float(), part.shape[-1:]) for part in parts], -1).movedim(-1, 1)
+    return torch.cat([F.layer_norm(part, part.shape[-1:]) for part in parts], -1).movedim(-1, 1)
 
 
 def recount(seeds: Tensor) -> Tensor:
@@ -186,10 +192,10 @@ def margin(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def pixel_loss(margins: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of every pixel, (..., H, W), from margins (..., H, W) and target (..., H, W) of 0, 1 and 255, where
-    it is 0."""
-    softplus = margins.relu() - margins.abs().sigmoid().log()  # of which torch's own takes three times as long here
-    return (softplus - margins * (target == 1)) * (target != 255)
+    """Cross-entropy of every pixel, (..., H, W), from margins (..., H, W) float32 and target (..., H, W) of 0, 1 and
+    255, where it is 0."""
+    true, known = (of.to(margins.dtype).expand_as(margins) for of in (target == 1, target != 255))
+    return F.binary_cross_entropy_with_logits(margins, true, known, reduction="none")
 
 
 def forgiving(loss: Tensor, target: Tensor, bounded: float) -> Tensor:

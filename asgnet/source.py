@@ -62,11 +62,11 @@ class StoredSource(_Originals):
         """Features of n views on the device; ``differentiable`` where the network trains its own layers."""
         rows = self.store.rows(ids, views)
         stored = self.store.features(rows, None if model.config.vit == "none" else model.config.vit_size)
-        vit = None if stored.vit is None else stored.vit.to(self.device).float()
+        vit = None if stored.vit is None else stored.vit.to(self.device)
         if model.config.residual or model.config.batch_statistics:
             images = self.store.images(rows).to(self.device)
             return model.encode(images, differentiable=differentiable)._replace(vit=vit)
-        return Features(cnn=stored.cnn.to(self.device).float(), vit=vit)
+        return Features(cnn=stored.cnn.to(self.device), vit=vit)
 
     def make(self, ids: list[str], views: list[int]) -> Views:
         """Nothing: see ``makes_views``."""
