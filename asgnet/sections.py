@@ -127,10 +127,13 @@ class TrainConfig:
     # Novel-class pixels in training queries: taught as background (the published way), ignored, or their images left
     # out (departure 8). The last two use novel-class masks in training.
     novel_pixels: Literal["background", "ignored", "left_out"] = "background"
+    distractors: float = 0.0  # share of training queries with a piece of another one in them (`asgnet.distractors`)
 
     def __post_init__(self) -> None:
         at_least(1, "train.", self, "epochs", "steps_per_epoch", "batch", "shots")
         at_least(0, "train.", self, "lr", "momentum", "weight_decay", "power")
+        if not 0 <= self.distractors <= 1:
+            raise UserError(f"train.distractors: {self.distractors} is no share; expected 0 to 1")
 
     @property
     def pass_steps(self) -> int:

@@ -2,7 +2,7 @@
 
 The loop keeps nothing in global state: batches are functions of (random seed, step) and dropout of (random seed, step,
 rank), so a run that was killed goes on from its last epoch to the same weights, bit for bit on the CPU. Several
-processes (`asgnet.distributed`) share each batch and take the step that one would take, dropout aside.
+processes (`asgnet.distributed`) share each batch and take the step that one would take, dropout and distractors aside.
 """
 
 import copy
@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from asgnet.checkpoint import load_state, save_state
 from asgnet.data.sampling import TrainingImages
 from asgnet.device import autocast
+from asgnet.distractors import with_distractors
 from asgnet.distributed import processes, rank, total
 from asgnet.errors import UserError
 from asgnet.evaluate import score_episodes
@@ -82,7 +83,7 @@ def train(
         history, best = saved["history"], saved["best"]
         for row in history if first else ():
             report(row)
-    loss_of = shared(StepLoss(model, source, config.auxiliary, seed, void))
+    loss_of = shared(StepLoss(model, source, config, seed, void))
     steps = training_steps(source, images, config, seed, len(history) * config.pass_steps, workers)
     for epoch in range(len(history) + 1, config.epochs + 1):
         model.train()
@@ -132,9 +133,10 @@ class StepLoss(nn.Module):
     """The loss of a training step. A module, because DistributedDataParallel averages the gradients of what its own
     forward ran."""
 
-    def __init__(self, model: ASGNet, source: Source, auxiliary: float, seed: int, void: Sequence[int]) -> None:
+    def __init__(self, model: ASGNet, source: Source, config: TrainConfig, seed: int, void: Sequence[int]) -> None:
         super().__init__()
-        self.model, self.source, self.auxiliary, self.seed, self.void = model, source, auxiliary, seed, void
+        self.model, self.source, self.seed, self.void = model, source, seed, void
+        self.auxiliary, self.distractors = config.auxiliary, config.distractors
 
     def forward(self, step: Step) -> Tensor:
         """The loss () of this process's episodes. Averaged over several processes, it is that of all their episodes
@@ -152,6 +154,12 @@ class StepLoss(nn.Module):
             torch.manual_seed(dropout_seed(self.seed, step.number))
             query = source.features(self.model, queries, query_views, differentiable=True)
             support = source.features(self.model, ids, views)
+            if self.distractors:
+                before = [*range(-1, len(episodes) - 1)]  # as `with_distractors` takes them
+                others, other_views = [queries[k] for k in before], [query_views[k] for k in before]
+                theirs = source.masks(others, other_views, classes, self.void)  # (B, S, S)
+                rng = generator(self.seed, "distractors", step.number, rank())
+                query, y = with_distractors(query, y, theirs, self.distractors, rng)
             _, main, auxiliary = self.model.forward_features(query, support, s_y.unflatten(0, (-1, shots)), y=y)
         loss = main + self.auxiliary * auxiliary
         if processes() > 1:

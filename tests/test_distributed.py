@@ -115,7 +115,7 @@ def test_statistics_of_a_batch_are_not_shared(study, monkeypatch, changes):
     model = build_model(changed(study, "model", **changes), "baseline", 0, source)
     monkeypatch.setattr("asgnet.train.processes", lambda: 2)
     with pytest.raises(UserError, match="statistics of the whole batch"):
-        shared(StepLoss(model, source, 1.0, 0, ()))
+        shared(StepLoss(model, source, study.train, 0, ()))
 
 
 def test_other_stages_are_refused_under_torchrun(study, monkeypatch, capsys):

@@ -4,7 +4,8 @@ stands in the training images as background (departure 8) is met without prejudi
 
 Prototypes are the superpixels and the average of the object, and those of its background (as ASGNet clusters the
 object). Beside the similarities to them stand those to prototypes of the query's own surest cells (self-support; Fan et
-al., ECCV 2022).
+al., ECCV 2022), and a linear classifier that each episode fits to the cells of all its supports (`asgnet.probe`), which
+knows what sets the object apart from what stands around it.
 """
 
 import torch
@@ -16,18 +17,22 @@ from asgnet.convolution import Conv2d
 from asgnet.decoders import resize, sides
 from asgnet.head import Head as Published
 from asgnet.head import token_map
+from asgnet.probe import probe
 from asgnet.sections import ModelConfig
 from asgnet.superpixel import masked_average, sgc
 
 SCALE = 10.0  # of unit features in SGC: distances as in features of that norm
 SURE = 20.0  # sharpness of the softmax over cells that picks the query's surest ones
 PER_SOURCE = 9  # maps of each source, see `Head.maps`
+SIDE = 12  # cells a side of the coarse grid on which the classifier sees a support
 
 
 class Head(Published):
     """Without down_conv: "reduced" are all frozen sources D = sum(parts), each of unit length at every cell.
 
-    The M prototypes of a support are N_max superpixels and the average of the object, then those of the background.
+    The M prototypes of a support are N_max superpixels and the average of the object, then those of the background,
+    each with a 0 behind its D channels; then `SIDE`^2 cells, with the share that the object covers of each behind
+    theirs, and not valid, for they are no prototypes.
     """
 
     def __init__(
@@ -43,8 +48,13 @@ class Head(Published):
             assert vit_channels is not None
             del self.project_vit
             self.parts[-1] = vit_channels
-        maps = PER_SOURCE * len(self.parts) + 2
+        maps = PER_SOURCE * len(self.parts) + 3
         self.embed = nn.Sequential(Conv2d(maps, 2 * config.width, kernel_size=1), nn.ReLU(inplace=True))
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """How many prototypes a support has, and how many cells: M is their sum."""
+        return 2 * (self.config.max_seeds + 1), SIDE**2
 
     def reduce(self, features: Features) -> Tensor:
         """Features of N images -> (N, D, h, w) float16, for they are wide and testing keeps those of many images."""
@@ -58,7 +68,7 @@ class Head(Published):
     def prototypes(
         self, reduced: Tensor, masks: Tensor, seeds: Tensor | None = None, iterations: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `asgnet.head.Head.prototypes`, M = 2 (N_max + 1); given seeds are those of the object."""
+        """As `asgnet.head.Head.prototypes`, (N, M, D + 1); given seeds are those of the object."""
         if iterations is None:
             iterations = self.config.iterations_train if self.training else self.config.iterations_eval
         maps, found, valid, fallbacks = SCALE * reduced.float(), [], [], []
@@ -69,12 +79,15 @@ class Head(Published):
             found += [superpixels, average[:, None]]
             valid += [there, cells.flatten(1).any(1, keepdim=True)]
             fallbacks.append(fallback)
-        return torch.cat(found, 1), torch.cat(valid, 1), fallbacks[0]
+        cells = F.adaptive_avg_pool2d(reduced.float(), SIDE).flatten(2).mT  # (N, SIDE^2, D)
+        covered = F.adaptive_avg_pool2d((masks == 1).float()[:, None], SIDE).flatten(2).mT  # (N, SIDE^2, 1)
+        rows = torch.cat([F.pad(torch.cat(found, 1), (0, 1)), torch.cat([cells, covered], 2)], 1)
+        return rows, F.pad(torch.cat(valid, 1), (0, SIDE**2)), fallbacks[0]
 
     def decode(
         self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """As `asgnet.head.Head.decode`; query (B, D, h, w), prototypes (B, K M, D)."""
+        """As `asgnet.head.Head.decode`; query (B, D, h, w), prototypes (B, K M, D + 1)."""
         with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
             maps, margin = self.maps(query.float(), prototypes, valid)
         embedded = self.embed(maps.contiguous(memory_format=torch.channels_last))  # (B, 2 width, h, w)
@@ -83,18 +96,22 @@ class Head(Published):
         return self.classifier(context), auxiliary
 
     def maps(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, maps, h, w), and the training-free margin (B, 1, h, w): similarity to the object's average less that to
-        the background's, mean over sources.
+        """(B, maps, h, w), and the classifier's score (B, 1, h, w).
 
-        Of each source: similarity to the most alike prototype of the object, of the background, and their difference;
-        to the average of the object, of the background, and their difference, this one from 0 to 1 in each image; and
-        to the query's own surest cells of the object, of the background, and their difference."""
-        grid, each = sides(query), 2 * (self.config.max_seeds + 1)  # M
-        cells, there = query.flatten(2), valid.unflatten(1, (-1, each))[..., None]  # (B, D, P), (B, K, M, 1)
-        units = [F.normalize(part, dim=1) for part in cells.split(self.parts, 1)]
+        The maps are that score and the training-free margin, similarity to the object's average less that to the
+        background's, mean over sources; the same for the query's surest cells; and of each source: similarity to the
+        most alike prototype of the object, of the background, and their difference; to the average of the object, of
+        the background, and their difference, this one from 0 to 1 in each image; and to the query's own surest cells of
+        the object, of the background, and their difference."""
+        grid, each = sides(query), sum(self.rows)  # M
+        first_rows, last_rows = prototypes.float().unflatten(1, (-1, each)).split(self.rows, 2)  # (B, K, *, D + 1)
+        score = probe(query.flatten(2), last_rows[..., :-1].flatten(1, 2), last_rows[..., -1].flatten(1))  # (B, P)
+        count = self.rows[0]
+        there = valid.unflatten(1, (-1, each))[:, :, :count, None]  # (B, K, 2 (N_max + 1), 1)
+        units = [F.normalize(part, dim=1) for part in query.flatten(2).split(self.parts, 1)]  # (B, D of it, P)
         first, margins = [], []
-        for unit, part in zip(units, prototypes.float().split(self.parts, 2), strict=True):
-            alike = (F.normalize(part, dim=2) @ unit).unflatten(1, (-1, each)).masked_fill(~there, -1)  # (B, K, M, P)
+        for unit, part in zip(units, first_rows[..., :-1].flatten(1, 2).split(self.parts, 2), strict=True):
+            alike = (F.normalize(part, dim=2) @ unit).unflatten(1, (-1, count)).masked_fill(~there, -1)
             thing, rest = alike.tensor_split(2, 2)  # (B, K, N_max + 1, P) each, the average last
             most, least = thing.amax((1, 2)), rest.amax((1, 2))  # (B, P)
             mean, other = thing[:, :, -1].mean(1), rest[:, :, -1].mean(1)
@@ -107,8 +124,8 @@ class Head(Published):
             thing, rest = (F.normalize(unit @ sure, dim=1).mT @ unit).unbind(1)  # (B, P) each
             second += [thing, rest, thing - rest]
             own.append(thing - rest)
-        maps = torch.stack([*first, *second, margin, torch.stack(own).mean(0)], 1)  # (B, maps, P)
-        return maps.unflatten(2, grid), margin.unflatten(1, grid)[:, None]
+        maps = torch.stack([*first, *second, margin, torch.stack(own).mean(0), score], 1)  # (B, maps, P)
+        return maps.unflatten(2, grid), score.unflatten(1, grid)[:, None]
 
 
 def spread(values: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class Head(Published):
     """ASGNet's head with one of similarities, half as wide, beside it.
 
     "Reduced" are ASGNet's features (width), then the sources of unit length (D). Of the M prototypes of a support the
-    first N_max are ASGNet's, 0 in the last D channels, the others those of `Similarity`, 0 in the first ones."""
+    first N_max are ASGNet's, 0 in the last D + 1 channels, the others those of `Similarity`, 0 in the first ones."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Head(Published):
     def prototypes(
         self, reduced: Tensor, masks: Tensor, seeds: Tensor | None = None, iterations: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `asgnet.head.Head.prototypes`, M = N_max + 2 (N_max + 1); given seeds are ASGNet's."""
+        """As `asgnet.head.Head.prototypes`, (N, M, width + D + 1); given seeds are ASGNet's."""
         width = self.config.width
         own, there, fallback = super().prototypes(reduced[:, :width], masks, seeds, iterations)
         others, found, _ = self.similarity.prototypes(reduced[:, width:], masks, iterations=iterations)
@@ -51,7 +51,7 @@ class Head(Published):
     def voices(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> list[Voice]:
         """As `asgnet.head.Head.voices`: ASGNet's, then that of similarities."""
         width, first = self.config.width, self.config.max_seeds
-        each = first + 2 * (first + 1)  # M
+        each = first + sum(self.similarity.rows)  # M
         prototypes, valid = prototypes.unflatten(1, (-1, each)), valid.unflatten(1, (-1, each))  # (B, K, M, ...)
         own, there = prototypes[:, :, :first, :width].flatten(1, 2), valid[:, :, :first].flatten(1, 2)
         others, found = prototypes[:, :, first:, width:].flatten(1, 2), valid[:, :, first:].flatten(1, 2)
