@@ -155,7 +155,7 @@ def pictures(draw):
 
 
 def agree(photo: np.ndarray, labels: np.ndarray, blur: int) -> bool:
-    """Whether the labels are what the colours say, ``blur`` pixels beside every border left out, also the picture's own:
+    """Whether the labels are what the colours say, ``blur`` pixels beside every border left out, and the frame:
     a crop may end just before the object does, whose blurred edge then shows."""
     inside = torch.from_numpy((labels == 7).astype(np.float32))[None]
     known = torch.from_numpy((labels != 255).astype(np.float32))[None]
