@@ -83,3 +83,26 @@ def test_training_with_distractors_goes_the_same_way_twice(tmp_path, monkeypatch
         losses.append(run_training(study, "baseline", 0, 0, report=lambda row: None).history["loss"].tolist())
     assert losses[1] == losses[2]
     assert losses[0][0] != losses[1][0]
+
+
+def test_what_is_pasted_brings_its_own_labels(tmp_path, monkeypatch):
+    """Of the query before each: unknown where that is unknown, and its object only where it is of the same class."""
+    seen = []
+
+    def watched(query, target, of_other, share, rng):
+        seen.append((target, of_other))
+        return with_distractors(query, target, of_other, share, rng)
+
+    monkeypatch.setattr("asgnet.train.with_distractors", watched)
+    tree = write_noise(tmp_path / "tree")
+    monkeypatch.chdir(tmp_path)
+    study = changed(online_study(tree, precision="float32"), "train", distractors=1.0)
+    run_training(study, "baseline", 0, 0, report=lambda row: None)
+    alike = []
+    for target, of_other in seen:
+        before = target.roll(1, 0)  # the masks of the queries before, each for its own class
+        assert torch.equal(of_other == 255, before == 255)
+        for mine, own in zip(of_other, before, strict=True):
+            alike.append(torch.equal(mine, own))
+            assert alike[-1] or not ((mine == 1) & (own == 1)).any()
+    assert set(alike) == {True, False}  # queries of the same class, and of another
