@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from asgnet.arms import head_class
-from asgnet.arms.similarity import spread
+from asgnet.arms.similarity import SIDE, spread
 from asgnet.backbones.encoder import Features
 from asgnet.calibration import thresholds
 from asgnet.head import losses
 from asgnet.model import ASGNet
+from asgnet.probe import probe
 from asgnet.rng import torch_generator
 from asgnet.sections import ModelConfig
 
@@ -87,6 +89,18 @@ def test_everything_that_learns_gets_a_gradient(name):
 def test_masks_of_one_value_leave_numbers(name, value):
     head, features = head_and_features(name=name)
     assert logits_of(head, features, torch.full((4, 129, 129), value)).isfinite().all()
+
+
+@torch.no_grad()
+def test_the_classifier_sees_the_cells_of_all_supports():
+    head, features = head_and_features(name="similarity")
+    reduced, masks = head.reduce(features).float(), some_masks(4)
+    prototypes, valid, _ = head.prototypes(reduced[1:], masks)
+    _, score = head.maps(reduced[:1], prototypes.flatten(0, 1)[None], valid.flatten(0, 1)[None])
+    cells = F.adaptive_avg_pool2d(reduced[1:], SIDE).movedim(1, -1).flatten(0, 2)[None]  # (1, 4 SIDE^2, D)
+    share = F.adaptive_avg_pool2d((masks == 1).float(), SIDE).flatten()[None]
+    torch.testing.assert_close(score.flatten(1), probe(reduced[:1].flatten(2), cells, share), atol=1e-4, rtol=1e-4)
+    assert score.std() > 0
 
 
 def test_spread_goes_from_0_to_1():
