@@ -20,6 +20,8 @@ SHARED = ("train", "test")  # what several processes can work on together
 
 def notebook(options: argparse.Namespace) -> int:
     """Execute a notebook, parameters set as NAME=VALUE."""
+    # An optional check of web addresses, which jsonschema imports if it can: two seconds at each cell's start.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None: not there
     from nbclient.exceptions import DeadKernelError
 
     from asgnet.notebook import run_notebook
