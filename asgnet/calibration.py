@@ -1,10 +1,18 @@
-"""Where to cut a prediction: a threshold for each episode, read off its supports, whose masks are known.
+"""Where to cut a prediction, and how far to trust each voice of a head with several: read off an episode's supports,
+whose masks are known. Each is predicted from the other ones (a single one from itself).
 
-A class that stands in training images without being asked for is taught as background (departure 8), which presses the
-margins of its objects down: a trained network still ranks their cells above the rest, but all of them may lie below 0.
-How far down shows on the supports: each is predicted from the other ones (a single one from itself), and the threshold
-is lowered until it finds most of their object. Where it finds as much at 0, it stays there.
+*Threshold.* A class that stands in training images without being asked for is taught as background (departure 8), which
+presses the margins of its objects down: a trained network still ranks their cells above the rest, but all of them may
+lie below 0. How far down shows on the supports: the threshold is lowered until it finds most of their object. Where it
+finds as much at 0, it stays there.
+
+*Weights.* What a voice has learnt may mislead it in one episode and not in the next, which again shows on the supports:
+the weights that part object and background best there (stacked generalisation; Wolpert 1992) replace the head's own
+where they find the supports' objects better, by IoU. That takes several supports: a single one would be predicted from
+itself, and the voice that fits it best would win.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,32 +20,76 @@ from torch import Tensor
 from asgnet.decoders import sides
 from asgnet.head import Head, margin
 
+RIDGE = 0.03  # of the weights, in units of each voice's variance
+
+
+class Cut(NamedTuple):
+    """How the margins of V voices become the masks of B queries: the object is where their weighted sum lies above
+    ``at``."""
+
+    weights: Tensor  # (B, V)
+    at: Tensor  # (B,)
+
 
 @torch.no_grad()
-def thresholds(
+def calibrate(
     head: Head, supports: Tensor, masks: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
-) -> Tensor:
-    """The margin (B,) above which a query of each episode shows the object, at most 0: the mean over the supports of
-    the margin above which ``model.support_recall`` of their object lies; of a head with several voices, the sum of
-    theirs.
+) -> Cut | None:
+    """The `Cut` of each episode's queries, None where the head cuts at 0 (``model.support_recall`` is 0).
 
     supports (B, K, C, h, w), reduced; masks (B, K, H, W), where 1 is the object and anything else is not; their
-    prototypes (B, K, N, C) and valid (B, K, N); layer1 (B, K, C1, h4, w4), for ASPP. It is 0 where no support shows the
-    object on the grid, and where ``model.support_recall`` is 0.
+    prototypes (B, K, N, C) and valid (B, K, N); layer1 (B, K, C1, h4, w4), for ASPP.
+
+    With the head's own weights the threshold is at most 0: the weighted sum over voices of the mean over supports of
+    the margin above which ``support_recall`` of their object lies, 0 where no support shows the object on the grid.
+    Weights that are read off the supports come with the threshold that finds as much.
     """
-    shots, grid, recall = masks.shape[1], sides(supports), head.config.support_recall
-    if not recall:
-        return supports.new_zeros(len(supports), dtype=torch.float32)
-    found = []
+    if not head.config.support_recall:
+        return None
+    shots, grid = masks.shape[1], sides(supports)
+    told = []
     for shot in range(shots):  # one after another: as much memory as the queries take
         others = [k for k in range(shots) if k != shot] or [shot]
         pool, there = prototypes[:, others].flatten(1, 2), valid[:, others].flatten(1, 2)
         fine = None if layer1 is None else layer1[:, shot]
-        logits = torch.stack([voice.decode(fine)[0] for voice in head.voices(supports[:, shot], pool, there)])
-        inside = nearest(masks[:, shot], grid) == 1  # (B, h, w)
-        margins = margin(logits.flatten(0, 1), grid).unflatten(0, (-1, len(inside)))  # (V, B, h, w)
-        found.append(margins.masked_fill(~inside, torch.nan).flatten(2).nanquantile(1 - recall, dim=2))
-    return torch.stack(found).nanmean(0).nan_to_num(0).clamp(max=0).sum(0)  # (shots, V, B) -> (B,)
+        voices = head.voices(supports[:, shot], pool, there)
+        told.append(torch.stack([margin(voice.decode(fine)[0], grid).flatten(1) for voice in voices], 1))  # (B, V, P)
+    margins = torch.stack(told, 1)  # (B, K, V, P)
+    inside = nearest(masks.flatten(0, 1), grid).unflatten(0, (-1, shots)).flatten(2) == 1  # (B, K, P)
+    weights = margins.new_tensor([voice.weight for voice in voices]).expand(len(margins), -1)  # (B, V)
+    own = Cut(weights, (weights * level(margins, inside, head.config.support_recall).clamp(max=0)).sum(1))
+    if shots == 1 or len(voices) == 1:
+        return own
+    weights = parting(margins.movedim(2, 1).flatten(2), inside.flatten(1))
+    summed = torch.einsum("bv,bkvp->bkp", weights, margins)[:, :, None]  # (B, K, 1, P)
+    read = Cut(weights, level(summed, inside, head.config.support_recall)[:, 0])
+    better = found(read, margins, inside) > found(own, margins, inside)  # (B,)
+    return Cut(torch.where(better[:, None], read.weights, own.weights), torch.where(better, read.at, own.at))
+
+
+def level(margins: Tensor, inside: Tensor, recall: float) -> Tensor:
+    """margins (B, K, V, P) and where the object is, (B, K, P) -> the margin (B, V) above which ``recall`` of it lies,
+    mean over the supports that show it; 0 where none does."""
+    within = margins.masked_fill(~inside[:, :, None], torch.nan)
+    return within.nanquantile(1 - recall, dim=3).nanmean(1).nan_to_num(0)
+
+
+def parting(margins: Tensor, inside: Tensor) -> Tensor:
+    """margins (B, V, n) and where the object is, (B, n) -> weights (B, V) whose sum of margins parts it best from the
+    rest: Fisher's discriminant, object and background weighing the same."""
+    shares = torch.stack([inside, ~inside], 1).to(margins.dtype)
+    shares = shares / shares.sum(2, keepdim=True).clamp(min=1)  # (B, 2, n)
+    each, contrast = shares.mean(1, keepdim=True), shares[:, 0] - shares[:, 1]  # (B, 1, n), (B, n)
+    centred = margins - (margins * each).sum(2, keepdim=True)
+    spread = (centred * each) @ centred.mT  # (B, V, V)
+    spread = spread + torch.diag_embed(RIDGE * spread.diagonal(dim1=1, dim2=2) + 1e-6)
+    return torch.linalg.solve(spread, (margins @ contrast[..., None])).squeeze(2)
+
+
+def found(cut: Cut, margins: Tensor, inside: Tensor) -> Tensor:
+    """IoU (B,) of the objects of all supports together."""
+    object_ = torch.einsum("bv,bkvp->bkp", cut.weights, margins) > cut.at[:, None, None]
+    return (object_ & inside).sum((1, 2)) / (object_ | inside).sum((1, 2)).clamp(min=1)
 
 
 def nearest(masks: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from asgnet.calibration import thresholds
+from asgnet.calibration import Cut, calibrate
 from asgnet.data.episodes import pairs_of, supports_of
 from asgnet.data.transforms import unfit
 from asgnet.device import autocast
@@ -87,7 +87,7 @@ def score(
         query, layer1 = maps.of(queries)
         pool, valid, fallback = prototypes.of(supports_of(part, shots), classes)
         with autocast(query.device, source.dtype):
-            cut = _cut(model, source, maps, part, shots, pool, valid)  # (B,)
+            cut = _cut(model, source, maps, part, shots, pool, valid)
             margins = fuse(model.head, fusion, query, pool, valid, layer1, (source.size, source.size), cut)  # (B, S, S)
         target = source.masks(queries, [0] * len(part), classes)  # (B, S, S)
         counts = _counts(source, margins, target, queries, classes, watch, first, restore)  # (B, 4)
@@ -104,8 +104,8 @@ def score(
 
 def _cut(
     model: ASGNet, source: Source, maps: Maps, episodes: pd.DataFrame, shots: int, pool: Tensor, valid: Tensor
-) -> Tensor | None:
-    """The thresholds (B,) of B episodes, None where a network cuts at 0."""
+) -> Cut | None:
+    """Where the network cuts the predictions of B episodes, None for at 0."""
     if not model.config.support_recall:
         return None
     supports = supports_of(episodes, shots)
@@ -113,7 +113,7 @@ def _cut(
     reduced, layer1 = (None if x is None else x.unflatten(0, (-1, shots)) for x in maps.of(ids))
     assert reduced is not None
     masks = source.masks(ids, [0] * len(ids), classes).unflatten(0, (-1, shots))  # (B, K, S, S)
-    return thresholds(model.head, reduced, masks, pool, valid, layer1)
+    return calibrate(model.head, reduced, masks, pool, valid, layer1)
 
 
 def _counts(

@@ -24,13 +24,16 @@ PUBLISHED_CELLS = 60 * 60  # the grid in whose cells area_per_seed is stated
 
 
 class Voice(NamedTuple):
-    """One decoder of a head with its share of what the head was given. The margins of all voices are added."""
+    """One decoder of a head with its share of what the head was given. The margins of all voices are added, each times
+    its weight; one of weight 0 learns nothing, and is heard where an episode's supports say so (`asgnet.calibration`).
+    """
 
     decoder: Callable[..., tuple[Tensor, list[Tensor]]]
     query: Tensor  # (B, C, h, w)
     prototypes: Tensor  # (B, M, C)
     valid: Tensor  # (B, M)
     bounded: float  # see `forgiving`
+    weight: float = 1.0
 
     def decode(self, layer1: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Logits and auxiliary logits, as of `Head.decode`."""
@@ -151,6 +154,12 @@ class Head(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         context, auxiliary = self.context(x, layer1)
         return self.classifier(context), auxiliary
+
+
+def heard(voices: list[Voice], weights: Tensor, layer1: Tensor | None = None) -> Tensor:
+    """The logits (B, 2, *) of one prediction: the sum of those of V voices times weights (B, V)."""
+    logits = torch.stack([voice.decode(layer1)[0].float() for voice in voices])  # (V, B, 2, *)
+    return torch.einsum("bv,vb...->b...", weights, logits)
 
 
 def working_dtype(weight: Tensor) -> torch.dtype:

@@ -12,10 +12,10 @@ from asgnet.arms import head_class
 from asgnet.backbones import ENCODERS, build_encoder, build_vit
 from asgnet.backbones.encoder import Encoder, Features
 from asgnet.backbones.vit import Tokens
-from asgnet.calibration import thresholds
+from asgnet.calibration import calibrate
 from asgnet.decoders import enlarge, sides
 from asgnet.errors import UserError
-from asgnet.head import losses, margin
+from asgnet.head import heard, losses, margin
 from asgnet.residual import ResidualChain
 from asgnet.sections import ModelConfig
 
@@ -104,16 +104,19 @@ class ASGNet(nn.Module):
         prototypes, valid = (x.unflatten(0, (episodes, shots)) for x in (prototypes, valid))  # (B, K, M, width)
         pool, there = prototypes.flatten(1, 2), valid.flatten(1, 2)  # (B, K M, width): one pool
         voices = self.head.voices(reduced, pool, there)
-        outputs = [voice.decode(query.layer1) for voice in voices]
-        logits = torch.stack([logits.float() for logits, _ in outputs]).sum(0)  # (B, 2, *)
         size = sides(s_y)
         if not self.training:
             fine = None if support.layer1 is None else support.layer1.unflatten(0, (episodes, shots))
             maps = supports.unflatten(0, (episodes, shots))
-            cut = thresholds(self.head, maps, s_y, prototypes, valid, fine)
-            return cut_at(enlarge(logits, size), cut)
+            cut = calibrate(self.head, maps, s_y, prototypes, valid, fine)
+            if cut is None:
+                return enlarge(self.head.decode(reduced, pool, there, query.layer1)[0], size)
+            return cut_at(enlarge(heard(voices, cut.weights, query.layer1), size), cut.at)
         if y is None:
             raise UserError("y, the query's mask (B, H, W), is missing: training mode returns losses")
+        voices = [voice for voice in voices if voice.weight]
+        outputs = [voice.decode(query.layer1) for voice in voices]
+        logits = torch.stack([logits.float() for logits, _ in outputs]).sum(0)  # (B, 2, *)
         pairs = [losses(*output, y, voice.bounded) for output, voice in zip(outputs, voices, strict=True)]
         main, auxiliary = (torch.stack(each).sum() for each in zip(*pairs, strict=True))
         return (margin(logits, size) > 0).long(), main, auxiliary

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from asgnet.backbones.encoder import Features
-from asgnet.calibration import thresholds
+from asgnet.calibration import Cut, calibrate
 from asgnet.data.photo import Picture, read_pair, read_photo
 from asgnet.data.transforms import fit, normalise, unfit
 from asgnet.device import autocast
@@ -31,7 +31,7 @@ class Learned:
     reduced: Tensor  # (K, C, h, w)
     prototypes: Tensor  # (K, N, C)
     valid: Tensor  # (K, N) bool
-    cut: Tensor  # (1,), the margin at which the object begins
+    cut: Cut | None  # where the object begins, None at 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def learn(
     prototypes, valid, _ = model.head.prototypes(reduced, found)
     layer1 = None if features.layer1 is None else features.layer1[None]
     with autocast(reduced.device):
-        cut = thresholds(model.head, reduced[None], found[None], prototypes[None], valid[None], layer1)
+        cut = calibrate(model.head, reduced[None], found[None], prototypes[None], valid[None], layer1)
     return Learned(images, found, reduced, prototypes, valid, cut)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from asgnet.arms import head_class
 from asgnet.arms.similarity import SIDE, spread
 from asgnet.backbones.encoder import Features
-from asgnet.calibration import thresholds
+from asgnet.calibration import calibrate
 from asgnet.head import losses
 from asgnet.model import ASGNet
 from asgnet.probe import probe
@@ -95,8 +95,8 @@ def test_masks_of_one_value_leave_numbers(name, value):
 def test_the_classifier_sees_the_cells_of_all_supports():
     head, features = head_and_features(name="similarity")
     reduced, masks = head.reduce(features).float(), some_masks(4)
-    prototypes, valid, _ = head.prototypes(reduced[1:], masks)
-    _, score = head.maps(reduced[:1], prototypes.flatten(0, 1)[None], valid.flatten(0, 1)[None])
+    prototypes, _, _ = head.prototypes(reduced[1:], masks)
+    score = head.score(reduced[:1], prototypes.flatten(0, 1)[None])
     cells = F.adaptive_avg_pool2d(reduced[1:], SIDE).movedim(1, -1).flatten(0, 2)[None]  # (1, 4 SIDE^2, D)
     share = F.adaptive_avg_pool2d((masks == 1).float(), SIDE).flatten()[None]
     torch.testing.assert_close(score.flatten(1), probe(reduced[:1].flatten(2), cells, share), atol=1e-4, rtol=1e-4)
@@ -121,13 +121,13 @@ def test_two_voices_are_the_two_heads_by_themselves():
 def test_each_voice_has_its_own_threshold():
     config = replace(CONFIG, support_recall=0.85)
     both, features = head_and_features(config=config, name="together")
-    own, masks = head_class("")(config, SOURCES, vit_channels=WIDE).eval(), some_masks(4)
+    own, masks = head_class("")(config, SOURCES, vit_channels=WIDE).eval(), some_masks(1)
     own.load_state_dict({k: v for k, v in both.state_dict().items() if not k.startswith("similarity.")})
 
     def cut(head):
-        supports = head.reduce(features)[1:]
+        supports = head.reduce(features)[1:2]
         prototypes, valid, _ = head.prototypes(supports, masks)
-        return thresholds(head, supports[None], masks[None], prototypes[None], valid[None])
+        return calibrate(head, supports[None], masks[None], prototypes[None], valid[None]).at
 
     torch.testing.assert_close(cut(both), cut(own) + cut(both.similarity), atol=1e-5, rtol=1e-4)
     assert (cut(both) <= 0).all()
@@ -146,11 +146,13 @@ def test_each_voice_learns_by_its_own_loss():
     masks = some_masks(2).long()
     _, main, auxiliary = model.forward_features(query, support, masks[None, :1], y=masks[1:])
     apart = []
-    for voice in _voices(model.head, query, support, masks[:1]):
+    *learning, silent = _voices(model.head, query, support, masks[:1])
+    for voice in learning:
         apart.append(losses(*voice.decode(), masks[1:], voice.bounded))
     torch.testing.assert_close(main, apart[0][0] + apart[1][0])
     torch.testing.assert_close(auxiliary, apart[0][1] + apart[1][1])
-    assert [voice.bounded for voice in _voices(model.head, query, support, masks[:1])] == [0.7, 0.0]
+    assert [voice.bounded for voice in learning] == [0.7, 0.0]
+    assert silent.weight == 0
 
 
 def _voices(head, query, support, masks):

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from asgnet.calibration import nearest, thresholds
+from asgnet.calibration import Cut, calibrate, nearest, parting
 from asgnet.errors import UserError
 from asgnet.fusion import FUSIONS, fuse
-from asgnet.head import Head, margin
+from asgnet.head import Head, Voice, margin
 from asgnet.model import ASGNet, cut_at
 from asgnet.rng import torch_generator
 from asgnet.sections import ModelConfig
@@ -28,6 +29,10 @@ def made(config=CONFIG, episodes=3, shots=2):
     masks[:, :, :9] = 255
     prototypes, valid, _ = head.prototypes(supports.flatten(0, 1), masks.flatten(0, 1))
     return head, supports, masks, *(x.unflatten(0, (episodes, shots)) for x in (prototypes, valid))
+
+
+def thresholds(*given):
+    return calibrate(*given).at
 
 
 def of_one(head, query, mask, pool, valid):
@@ -84,19 +89,19 @@ def test_supports_without_a_cell_of_the_object_say_nothing():
 def test_zero_is_the_default():
     assert ModelConfig().support_recall == 0
     head, *rest = made(replace(CONFIG, support_recall=0.0))
-    assert thresholds(head, *rest).tolist() == [0, 0, 0]
+    assert calibrate(head, *rest) is None
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_what_is_fused_is_cut_there(fusion):
     head, supports, _, prototypes, valid = made()
-    query, cut = supports[:, 0], torch.tensor([-0.5, 0.0, -2.0])
+    query, at = supports[:, 0], torch.tensor([-0.5, 0.0, -2.0])
     plain = fuse(head, fusion, query, prototypes, valid, None, (65, 65))
-    found = fuse(head, fusion, query, prototypes, valid, None, (65, 65), cut)
+    found = fuse(head, fusion, query, prototypes, valid, None, (65, 65), Cut(torch.ones(3, 1), at))
     torch.testing.assert_close(found[1], plain[1])
     if fusion != "votes":
-        torch.testing.assert_close(found, plain - cut[:, None, None])
+        torch.testing.assert_close(found, plain - at[:, None, None])
     assert (found[2] > 0).sum() >= (plain[2] > 0).sum()
 
 
@@ -131,3 +136,89 @@ def test_a_whole_network_cuts_there_too():
 def test_what_is_no_share_is_refused(name):
     with pytest.raises(UserError, match=rf"model\.{name}: 1 is no share"):
         ModelConfig(**{name: 1})
+
+
+class Told(Head):
+    """Voices that say what is given for each support, (V, K, 9, 9), the last of weight 0; which support they are asked
+    about stands in its features."""
+
+    def __init__(self, margins):
+        super().__init__(CONFIG, sources=(8,))
+        self.margins = margins
+
+    def voices(self, query, prototypes, valid):
+        shots = query[:, 0, 0, 0].long()
+        weights = [1.0] * (len(self.margins) - 1) + [0.0]
+        return [
+            Voice(lambda *_, m=m: (torch.stack([torch.zeros_like(m[shots]), m[shots]], 1), []), *given, 0.0, weight)
+            for m, weight in zip(self.margins, weights, strict=True)
+            for given in [(query, prototypes, valid)]
+        ]
+
+
+def asked(margins, inside):
+    """Calibration of one episode whose supports (K, 9, 9) have the object ``inside``."""
+    shots = len(inside)
+    supports = torch.arange(shots).view(1, shots, 1, 1, 1).expand(1, shots, 8, 9, 9).float()
+    masks = torch.zeros(1, shots, 65, 65, dtype=torch.uint8)
+    masks[0, :, ::8, ::8] = inside.to(torch.uint8)
+    cut = calibrate(Told(margins), supports, masks, torch.zeros(1, shots, 2, 8), torch.ones(1, shots, 2, dtype=bool))
+    return cut.weights[0], cut.at[0]
+
+
+def objects(shots):
+    rng = torch_generator(2, "calibration")
+    inside = torch.zeros(shots, 9, 9, dtype=torch.bool)
+    inside[:, 2:6, 3:8] = True
+    return inside, rng
+
+
+def test_where_a_silent_voice_finds_the_supports_better_it_is_heard():
+    inside, rng = objects(3)
+    misled = torch.randn(2, 3, 9, 9, generator=rng)
+    right = 0.1 * inside + 0.01 * torch.randn(3, 9, 9, generator=rng)
+    weights, at = asked(torch.stack([*misled, right]), inside)
+    assert weights[2] * 0.1 > 10 * weights[:2].abs().max()
+    found = torch.einsum("v,vkhw->khw", weights, torch.stack([*misled, right])) > at
+    assert not (found & ~inside).any()
+    assert found.sum() == 48  # 80 % of the 60 cells, as asked for
+
+
+def test_where_the_others_find_the_supports_as_well_it_stays_silent():
+    inside, rng = objects(3)
+    right = (10 * inside - 5.0).expand(2, 3, 9, 9)
+    misled = torch.randn(1, 3, 9, 9, generator=rng)
+    weights, at = asked(torch.cat([right, misled]), inside)
+    assert weights.tolist() == [1, 1, 0]
+    assert at == 0
+
+
+def test_a_single_support_moves_no_weight():
+    inside, rng = objects(1)
+    misled = torch.randn(2, 1, 9, 9, generator=rng)
+    weights, _ = asked(torch.stack([*misled, inside.float()]), inside)
+    assert weights.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_supports_of_one_kind_leave_numbers(value):
+    _, rng = objects(3)
+    weights, at = asked(torch.randn(3, 3, 9, 9, generator=rng), torch.full((3, 9, 9), value))
+    assert weights.isfinite().all()
+    assert at.isfinite()
+
+
+def test_parting_is_a_discriminant_that_weighs_object_and_rest_the_same():
+    rng = torch_generator(3, "calibration")
+    inside = torch.rand(2, 400, generator=rng) < 0.1
+    margins = torch.randn(2, 3, 400, generator=rng) + torch.tensor([2.0, 0.0, -1.0])[:, None] * inside[:, None]
+    weights = parting(margins, inside)
+    for one, cells, there in zip(weights, margins, inside, strict=True):
+        discriminant = LinearDiscriminantAnalysis(solver="lsqr", priors=[0.5, 0.5])
+        # the same number of cells on both sides: what balances them
+        balanced = torch.cat([cells[:, ~there], cells[:, there].repeat(1, int((~there).sum() / there.sum()))], 1)
+        labels = torch.arange(balanced.shape[1]) >= int((~there).sum())
+        expected = torch.tensor(discriminant.fit(balanced.T.numpy(), labels.numpy()).coef_[0])
+        assert torch.cosine_similarity(one, expected.float(), dim=0) > 0.99
+        assert one[2] < 0 < one[0]
+        torch.testing.assert_close(parting(cells[None], there[None])[0], one)

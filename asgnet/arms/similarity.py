@@ -85,32 +85,45 @@ class Head(Published):
         return rows, F.pad(torch.cat(valid, 1), (0, SIDE**2)), fallbacks[0]
 
     def decode(
-        self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
+        self,
+        query: Tensor,
+        prototypes: Tensor,
+        valid: Tensor,
+        layer1: Tensor | None = None,
+        score: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """As `asgnet.head.Head.decode`; query (B, D, h, w), prototypes (B, K M, D + 1)."""
+        """As `asgnet.head.Head.decode`; query (B, D, h, w), prototypes (B, K M, D + 1), and `score` if it is there."""
         with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
-            maps, margin = self.maps(query.float(), prototypes, valid)
+            score = self.score(query, prototypes) if score is None else score
+            maps = self.maps(query.float(), prototypes, valid, score)
         embedded = self.embed(maps.contiguous(memory_format=torch.channels_last))  # (B, 2 width, h, w)
-        x = torch.cat([embedded, margin.to(embedded.dtype)], 1).contiguous(memory_format=torch.channels_last)
+        x = torch.cat([embedded, score.to(embedded.dtype)], 1).contiguous(memory_format=torch.channels_last)
         context, auxiliary = self.context(x, layer1)
         return self.classifier(context), auxiliary
 
-    def maps(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, maps, h, w), and the classifier's score (B, 1, h, w).
+    @torch.no_grad()
+    def score(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        """Of the classifier of each episode's cells, (B, 1, h, w); arguments as of `decode`."""
+        with torch.autocast(query.device.type, enabled=False):
+            cells = prototypes.float().unflatten(1, (-1, sum(self.rows)))[:, :, self.rows[0] :].flatten(1, 2)
+            score = probe(query.float().flatten(2), cells[..., :-1], cells[..., -1])  # (B, P)
+        return score.unflatten(1, sides(query))[:, None]
 
-        The maps are that score and the training-free margin, similarity to the object's average less that to the
-        background's, mean over sources; the same for the query's surest cells; and of each source: similarity to the
-        most alike prototype of the object, of the background, and their difference; to the average of the object, of
-        the background, and their difference, this one from 0 to 1 in each image; and to the query's own surest cells of
-        the object, of the background, and their difference."""
+    def maps(self, query: Tensor, prototypes: Tensor, valid: Tensor, score: Tensor) -> Tensor:
+        """(B, maps, h, w).
+
+        The maps are the classifier's score (B, 1, h, w) and the training-free margin, similarity to the object's
+        average less that to the background's, mean over sources; the same for the query's surest cells; and of each
+        source: similarity to the most alike prototype of the object, of the background, and their difference; to the
+        average of the object, of the background, and their difference, this one from 0 to 1 in each image; and to the
+        query's own surest cells of the object, of the background, and their difference."""
         grid, each = sides(query), sum(self.rows)  # M
-        first_rows, last_rows = prototypes.float().unflatten(1, (-1, each)).split(self.rows, 2)  # (B, K, *, D + 1)
-        score = probe(query.flatten(2), last_rows[..., :-1].flatten(1, 2), last_rows[..., -1].flatten(1))  # (B, P)
         count = self.rows[0]
+        rows = prototypes.float().unflatten(1, (-1, each))[:, :, :count, :-1].flatten(1, 2)  # (B, K 2 (N_max + 1), D)
         there = valid.unflatten(1, (-1, each))[:, :, :count, None]  # (B, K, 2 (N_max + 1), 1)
         units = [F.normalize(part, dim=1) for part in query.flatten(2).split(self.parts, 1)]  # (B, D of it, P)
         first, margins = [], []
-        for unit, part in zip(units, first_rows[..., :-1].flatten(1, 2).split(self.parts, 2), strict=True):
+        for unit, part in zip(units, rows.split(self.parts, 2), strict=True):
             alike = (F.normalize(part, dim=2) @ unit).unflatten(1, (-1, count)).masked_fill(~there, -1)
             thing, rest = alike.tensor_split(2, 2)  # (B, K, N_max + 1, P) each, the average last
             most, least = thing.amax((1, 2)), rest.amax((1, 2))  # (B, P)
@@ -124,8 +137,8 @@ class Head(Published):
             thing, rest = (F.normalize(unit @ sure, dim=1).mT @ unit).unbind(1)  # (B, P) each
             second += [thing, rest, thing - rest]
             own.append(thing - rest)
-        maps = torch.stack([*first, *second, margin, torch.stack(own).mean(0), score], 1)  # (B, maps, P)
-        return maps.unflatten(2, grid), score.unflatten(1, grid)[:, None]
+        maps = torch.stack([*first, *second, margin, torch.stack(own).mean(0), score.flatten(1)], 1)  # (B, maps, P)
+        return maps.unflatten(2, grid)
 
 
 def spread(values: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """Two decoders whose margins are added: ASGNet's own, which knows what base classes look like, and that of similarities
 alone (`asgnet.arms.similarity`), which cannot learn a class by heart. Each errs in its own way; each learns by its own
-loss and has its own threshold from the supports.
+loss and has its own threshold from the supports. Several supports may also say to weigh the two otherwise, and with
+them the classifier that the second one sees (`asgnet.calibration`).
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -49,21 +51,25 @@ class Head(Published):
         return torch.cat(padded, 1), torch.cat([there, found], 1), fallback
 
     def voices(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> list[Voice]:
-        """As `asgnet.head.Head.voices`: ASGNet's, then that of similarities."""
+        """As `asgnet.head.Head.voices`: ASGNet's, that of similarities, and of weight 0 the classifier that it sees."""
         width, first = self.config.width, self.config.max_seeds
         each = first + sum(self.similarity.rows)  # M
         prototypes, valid = prototypes.unflatten(1, (-1, each)), valid.unflatten(1, (-1, each))  # (B, K, M, ...)
         own, there = prototypes[:, :, :first, :width].flatten(1, 2), valid[:, :, :first].flatten(1, 2)
         others, found = prototypes[:, :, first:, width:].flatten(1, 2), valid[:, :, first:].flatten(1, 2)
+        units = query[:, width:]
+        score = self.similarity.score(units, others)  # (B, 1, h, w)
+        decode = partial(self.similarity.decode, score=score)
         return [
             Voice(super().decode, query[:, :width], own, there, self.config.bounded),
-            Voice(self.similarity.decode, query[:, width:], others, found, self.similarity.config.bounded),
+            Voice(decode, units, others, found, self.similarity.config.bounded),
+            Voice(lambda *_: (F.pad(score, (0, 0, 0, 0, 1, 0)), []), units, others, found, 0.0, weight=0.0),
         ]
 
     def decode(
         self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """As `asgnet.head.Head.decode`: the sum of the voices' logits, and the auxiliary logits of both."""
-        outputs = [voice.decode(layer1) for voice in self.voices(query, prototypes, valid)]
+        """As `asgnet.head.Head.decode`: the sum of the decoders' logits, and the auxiliary logits of both."""
+        outputs = [voice.decode(layer1) for voice in self.voices(query, prototypes, valid) if voice.weight]
         logits = torch.stack([logits.float() for logits, _ in outputs]).sum(0)  # (B, 2, h, w)
         return logits, [output for _, auxiliary in outputs for output in auxiliary]
