@@ -47,6 +47,12 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
+def join(parts: list[Tensor]) -> Tensor:
+    """Maps (B, *, h, w) behind each other, channels last: of those that lie so, each cell's channels are copied as one
+    run, several times as fast as along dimension 1."""
+    return torch.cat([part.movedim(1, -1) for part in parts], -1).movedim(-1, 1)
+
+
 def conv(inputs: int, outputs: int, kernel: int) -> Conv2d:
     return Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
 
@@ -93,13 +99,13 @@ class FEM(nn.Module):
         auxiliary: list[Tensor] = []
         for i, size in enumerate(bin_sizes(grid)):
             pooled = features if size == grid else F.adaptive_avg_pool2d(features, size)  # (B, 2 width, *size)
-            y = self.merge[i](torch.cat([pooled, resize(probability, size)], 1))  # (B, width, *size)
+            y = self.merge[i](join([pooled, resize(probability, size)]))  # (B, width, *size)
             if scales:
-                y = y + self.descend[i - 1](torch.cat([y, resize(scales[-1], size)], 1))
+                y = y + self.descend[i - 1](join([y, resize(scales[-1], size)]))
             y = y + self.refine[i](y)
             auxiliary.append(self.auxiliary[i](y))
             scales.append(resize(y, grid))
-        context = self.fuse(torch.cat(scales, 1))  # (B, 4 width, h, w) -> (B, width, h, w)
+        context = self.fuse(join(scales))  # (B, 4 width, h, w) -> (B, width, h, w)
         return context + self.polish(context), auxiliary
 
 
@@ -135,9 +141,9 @@ class ASPP(nn.Module):
             y = y.relu()  # the published block opens with an in-place ReLU, so its shortcut is rectified too
             y = y + residual(y)
         everywhere = self.everywhere(y.mean((2, 3), keepdim=True)).expand_as(y)
-        y = self.fuse(torch.cat([everywhere, *(branch(y) for branch in self.branches)], 1))
+        y = self.fuse(join([everywhere, *(branch(y) for branch in self.branches)]))
         fine = self.low_level(layer1)  # (B, 64, h4, w4)
-        return self.join(torch.cat([resize(y, sides(fine)), fine], 1)), [self.auxiliary(y)]
+        return self.join(join([resize(y, sides(fine)), fine])), [self.auxiliary(y)]
 
 
 def atrous(width: int, rate: int) -> nn.Sequential:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from asgnet.allocation import expand, gpa
 from asgnet.backbones.encoder import Features
 from asgnet.convolution import Conv2d
-from asgnet.decoders import ASPP, FEM, classifier, enlarge, resize, sides
+from asgnet.decoders import ASPP, FEM, classifier, enlarge, join, resize, sides
 from asgnet.sections import ModelConfig
 from asgnet.superpixel import place_seeds, sgc, to_grid
 
@@ -76,17 +76,15 @@ class Head(nn.Module):
 
     def reduce(self, features: Features) -> Tensor:
         """Features of N images, in any precision -> (N, width, h, w)."""
-        maps = features.cnn.to(working_dtype(next(self.down_conv.parameters())))  # (N, C, h, w)
+        maps = recast(features.cnn, working_dtype(next(self.down_conv.parameters())))  # (N, C, h, w)
         if self.config.vit == "none":
             return self.down_conv(self.normalised(maps, self.parts))
         assert features.vit is not None
-        tokens = token_map(features.vit.to(maps.dtype), self.config.vit)  # (N, D, t, t)
+        tokens = token_map(recast(features.vit, maps.dtype), self.config.vit)  # (N, D, t, t)
         projected = resize(self.project_vit(tokens), sides(maps))  # (N, vit_width, h, w)
-        apart = (
-            self.normalised(maps, self.parts[:-1]),
-            self.normalised(projected, self.parts[-1:]),
-        )  # no gradient in one
-        return self.down_conv(torch.cat(apart, 1))
+        # Apart, for no gradient runs through the first.
+        apart = [self.normalised(maps, self.parts[:-1]), self.normalised(projected, self.parts[-1:])]
+        return self.down_conv(join(apart))
 
     def normalised(self, maps: Tensor, sources: list[int]) -> Tensor:
         """`standardise`, where the configuration asks for it."""
@@ -149,9 +147,8 @@ class Head(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """The end of `decode`: query and guide (B, width, h, w), probability (B, 1, h, w) -> what `decode` returns."""
         # In the query's precision: under autocast the context module computes in it anyway, on half the memory.
-        parts = (self.dropout(query), self.dropout(guide.to(query.dtype)), probability.to(query.dtype))
-        x = torch.cat(parts, 1)  # (B, 2 width + 1, h, w)
-        x = x.contiguous(memory_format=torch.channels_last)
+        parts = [self.dropout(query), self.dropout(guide.to(query.dtype)), probability.to(query.dtype)]
+        x = join(parts)  # (B, 2 width + 1, h, w)
         context, auxiliary = self.context(x, layer1)
         return self.classifier(context), auxiliary
 
@@ -166,6 +163,11 @@ def working_dtype(weight: Tensor) -> torch.dtype:
     """In which a layer of this weight computes: autocast's where that is on."""
     kind = weight.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+
+
+def recast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``x`` in another precision; from float16 by way of float32, which on a CPU is the shorter way to bfloat16."""
+    return x.float().to(dtype) if x.dtype == torch.float16 else x.to(dtype)
 
 
 def token_map(tokens: Tensor, slice_: str) -> Tensor:

@@ -10,16 +10,18 @@ IGNORE = 255
 
 
 def intersection_union(prediction: Tensor, target: Tensor) -> Tensor:
-    """Pixel counts of binary masks, on the device of the inputs.
+    """Pixel counts of binary masks, made on the CPU by numpy, which compares and counts bytes ten times as fast as
+    torch does there.
 
     prediction: (B, H, W) of 0 and 1; target: (B, H, W) of 0, 1 and 255, where 255 counts nowhere.
     Returns (B, 4) int64, the columns in the order of ``COUNTS``.
     """
-    known = target != IGNORE  # (B, H, W)
-    predicted, true = prediction == 1, target == 1
-    either, both = (predicted | true) & known, predicted & true
-    counts = [both, either, known & ~either, known & ~both]
-    return torch.stack([count.flatten(1).sum(1) for count in counts], dim=1)  # (B, 4)
+    marked, truth = (masks.flatten(1).cpu().numpy() for masks in (prediction, target))  # (B, P)
+    known, true = truth != IGNORE, truth == 1
+    predicted = (marked == 1) & known
+    kinds = (predicted & true, predicted | true, known)
+    both, either, seen = (np.array([np.count_nonzero(row) for row in kind]) for kind in kinds)  # (B,) each
+    return torch.from_numpy(np.stack([both, either, seen - either, seen - both], 1).astype(np.int64))
 
 
 def miou_of_sums(sums: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from asgnet.backbones import Encoder, Tokens, build_encoder, build_vit
-from asgnet.backbones.inference import for_inference
+from asgnet.backbones.inference import for_inference, for_statistics
 from asgnet.checkpoint import load_head
 from asgnet.device import compile_layers, fast_dtype, pick_device
 from asgnet.model import ASGNet
@@ -39,7 +39,7 @@ def frozen_networks(
     if online or config.residual or config.batch_statistics:
         encoder = build_encoder(config, features.weights, features.pretrained)
         dtype = fast_dtype(pick_device(), compute.precision)
-        encoder = encoder if config.batch_statistics else for_inference(encoder, dtype)
+        encoder = for_statistics(encoder) if config.batch_statistics else for_inference(encoder, dtype)
     if online and config.vit != "none":
         vit = build_vit(config, features.weights, features.pretrained)
     return encoder, vit

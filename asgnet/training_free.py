@@ -102,7 +102,7 @@ def _score(
             assert threshold is not None
             score = _similarity(arm, source, frozen, part, shots)[None]
             prediction = unfit(score, *target.shape[1:]) > threshold
-        counts.append(intersection_union(prediction, target)[0].cpu())
+        counts.append(intersection_union(prediction, target)[0])
     return episodes[["episode", "class", "query"]].assign(
         supports=[";".join(ids) for ids in supports_of(episodes, shots)],
         **dict(zip(COUNTS, torch.stack(counts).T.numpy(), strict=True)),

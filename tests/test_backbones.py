@@ -7,7 +7,7 @@ import torchvision
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 
-from asgnet.backbones import build_encoder, build_vit, for_autocast, for_inference
+from asgnet.backbones import build_encoder, build_vit, for_autocast, for_inference, for_statistics
 from asgnet.backbones.depthwise import FrozenDepthwise
 from asgnet.backbones.dinov2 import DinoV2
 from asgnet.backbones.efficientnet import EfficientNetLite0
@@ -142,6 +142,23 @@ def test_tokens_with_converted_weights_are_the_same_to_the_last_bit():
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(converted(images), tokens(images))
     assert {w.dtype for w in tokens.parameters()} == {torch.float32}  # the original is untouched
+
+
+@torch.no_grad()
+def test_an_encoder_that_drifts_drifts_the_same_when_it_is_fast():
+    images = noise(2, 3, 65, 65)
+    encoder = build_encoder(ModelConfig(backbone="lite0", batch_statistics=True), pretrained=False).train()
+    fast = for_statistics(encoder)
+    mean = next(name for name in encoder.state_dict() if name.endswith("running_mean"))
+    start = encoder.state_dict()[mean].clone()
+    for _ in range(2):
+        torch.testing.assert_close(fast(images).cnn, encoder(images).cnn, rtol=1e-3, atol=1e-4)
+    own, other = encoder.state_dict(), fast.state_dict()
+    assert own.keys() == other.keys()
+    for name in own:
+        torch.testing.assert_close(other[name], own[name], rtol=1e-3, atol=1e-4)
+    assert not torch.equal(own[mean], start)
+    assert not any(parameter.requires_grad for parameter in fast.parameters())
 
 
 def test_frozen_encoder_stays_in_eval(lite0):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from asgnet.backbones.encoder import Features
 from asgnet.convolution import Conv2d
-from asgnet.decoders import resize, sides
+from asgnet.decoders import join, resize, sides
 from asgnet.head import Head as Published
 from asgnet.head import token_map
 from asgnet.probe import probe
@@ -97,7 +97,7 @@ class Head(Published):
             score = self.score(query, prototypes) if score is None else score
             maps = self.maps(query.float(), prototypes, valid, score)
         embedded = self.embed(maps.contiguous(memory_format=torch.channels_last))  # (B, 2 width, h, w)
-        x = torch.cat([embedded, score.to(embedded.dtype)], 1).contiguous(memory_format=torch.channels_last)
+        x = join([embedded, score.to(embedded.dtype)])
         context, auxiliary = self.context(x, layer1)
         return self.classifier(context), auxiliary
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from asgnet.backbones.efficientnet import EfficientNetLite0, draw
 from asgnet.backbones.encoder import Encoder, Features
-from asgnet.backbones.inference import for_autocast, for_inference
+from asgnet.backbones.inference import for_autocast, for_inference, for_statistics
 from asgnet.backbones.lite0 import Lite0
 from asgnet.backbones.naming import lite0_names, resnet_keys, vit_names, without_unused
 from asgnet.backbones.resnet import DeepStemResNet, ResNet, SevenStemResNet
@@ -28,6 +28,7 @@ __all__ = [
     "build_vit",
     "for_autocast",
     "for_inference",
+    "for_statistics",
     "load_lite0_classifier",
 ]
 

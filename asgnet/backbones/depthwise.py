@@ -33,8 +33,10 @@ class FrozenDepthwise(nn.Module):
         if not replaceable(conv):
             raise ValueError(f"expected a depthwise convolution with same padding and stride 1 or 2, got {conv}")
         self.stride, self.dilation = conv.stride[0], conv.dilation[0]
-        self.register_buffer("weight", conv.weight.detach().clone())  # (C, 1, k, k)
-        self.register_buffer("bias", None if conv.bias is None else conv.bias.detach().clone())
+        self.weight, self.bias = (
+            None if learnt is None else nn.Parameter(learnt.detach().clone(), requires_grad=False)
+            for learnt in (conv.weight, conv.bias)  # (C, 1, k, k), (C,)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 2 and not (x.shape[2] % 2 and x.shape[3] % 2):

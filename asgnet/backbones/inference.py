@@ -25,8 +25,16 @@ def for_inference(encoder: Encoder, dtype: torch.dtype = torch.float32) -> Encod
         raise ValueError("BatchNorm in training mode cannot be folded: batch_statistics needs the encoder itself")
     folded = copy.deepcopy(encoder).eval()
     fold_batchnorm(folded)
-    _replace_depthwise(folded)
+    replace_depthwise(folded)
     return _Fast(folded.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last), dtype)
+
+
+def for_statistics(encoder: Encoder) -> Encoder:
+    """A copy of ``encoder``, whose BatchNorm still sees (and, in training mode, drifts with) each batch, that computes
+    the same faster. Its weights stay float32: for autocast."""
+    copied = copy.deepcopy(encoder)
+    replace_depthwise(copied)
+    return copied.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def for_autocast(tokens: Tokens, dtype: torch.dtype = torch.float32) -> Tokens:
@@ -71,9 +79,10 @@ def fold_batchnorm(module: nn.Module) -> None:
         fold_batchnorm(child)
 
 
-def _replace_depthwise(module: nn.Module) -> None:
+def replace_depthwise(module: nn.Module) -> None:
+    """Put `FrozenDepthwise`, in place, wherever it can stand for a convolution."""
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Conv2d) and replaceable(child):
             module.add_module(name, FrozenDepthwise(child))
         else:
-            _replace_depthwise(child)
+            replace_depthwise(child)
