@@ -1,5 +1,7 @@
 """Lite0 and the 7x7-stem ResNet as ASGNet's encoders, and their fast form. Run: pytest tests/test_backbones.py"""
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -13,6 +15,7 @@ from asgnet.backbones.dinov2 import DinoV2
 from asgnet.backbones.efficientnet import EfficientNetLite0
 from asgnet.backbones.encoder import Encoder, renormalise
 from asgnet.backbones.naming import resampled
+from asgnet.backbones.phases import Phases, apart, depthwise, dilation, together
 from asgnet.device import autocast, fast_dtype
 from asgnet.errors import UserError
 from asgnet.model import ASGNet
@@ -185,15 +188,40 @@ def test_strided_depthwise_equals_convolution(kernel, sides):
         FrozenDepthwise(conv)(noise(1, 6, 8, 9))
 
 
-def _agree(conv: nn.Conv2d, frozen: FrozenDepthwise, sides: tuple[int, int]) -> None:
+def _agree(plain: nn.Module, fast: nn.Module, sides: tuple[int, int]) -> None:
     results = []
-    for layer in (conv, frozen):
+    for layer in (plain, fast):
         x = noise(2, 6, *sides).requires_grad_()
         y = layer(x)
         y.backward(noise(*y.shape))
         results.append((y.detach(), x.grad))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("step", [2, 4, 5])
+@pytest.mark.parametrize("sides", [(1, 1), (3, 9), (8, 13), (33, 33)])
+def test_phases_equal_what_is_dilated(step, sides):
+    conv = nn.Conv2d(6, 6, 5, padding=2 * step, dilation=step, groups=6)
+    layers = nn.Sequential(nn.Conv2d(6, 6, 1), FrozenDepthwise(conv), nn.ReLU(), nn.Conv2d(6, 6, 1))
+    assert dilation(layers) == step
+    phases = Phases(copy.deepcopy(layers))
+    assert dilation(phases) == 1
+    _agree(layers, phases, sides)
+
+
+def test_a_grid_comes_apart_into_phases_and_together_again():
+    x = torch.arange(2 * 3 * 7 * 5).view(2, 3, 7, 5)
+    parts = apart(x, 2)
+    assert [part.shape for part in parts] == [(2, 3, 4, 3), (2, 3, 4, 2), (2, 3, 3, 3), (2, 3, 3, 2)]
+    assert torch.equal(parts[1], x[:, :, ::2, 1::2])
+    assert torch.equal(together(parts, (7, 5), 2), x)
+
+
+def test_every_dilated_block_of_a_fast_lite0_runs_by_phases(lite0):
+    steps = [m.dilation for m in for_inference(lite0).modules() if isinstance(m, Phases)]
+    assert steps == [2, 2, 2, 4, 4]
+    assert all(layer.dilation == 1 for layer in depthwise(for_inference(lite0)))
 
 
 def test_depthwise_under_autocast_returns_the_inputs_precision():

@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from asgnet.backbones.depthwise import FrozenDepthwise, replaceable
 from asgnet.backbones.encoder import Encoder, LayerOutput
+from asgnet.backbones.phases import by_phases
 from asgnet.backbones.vit import Tokens
 
 
@@ -26,6 +27,7 @@ def for_inference(encoder: Encoder, dtype: torch.dtype = torch.float32) -> Encod
     folded = copy.deepcopy(encoder).eval()
     fold_batchnorm(folded)
     replace_depthwise(folded)
+    by_phases(folded.layers)
     return _Fast(folded.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last), dtype)
 
 
