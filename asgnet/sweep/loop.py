@@ -192,7 +192,7 @@ class Sweep:
         return str(task.log) if ended.status else os.path.relpath(task.job.paths.stderr)
 
     def time_to_record(self) -> bool:
-        """Recording reads and writes all of dvc.lock: wait until it is a tenth of the time, or work waits for it."""
+        """Recording reads and writes all of dvc.lock: wait until it is a thirtieth of the time, or work waits for it."""
         idle = not self.running or (not self.ready and self.pool.room(1, 0)[0])
         return bool(idle) or time.monotonic() > self.next_record
 
@@ -203,7 +203,7 @@ class Sweep:
             return
         start = time.monotonic()
         refused = self.tree.record({task.stage: task.before for task in tasks})
-        self.next_record = time.monotonic() + 10 * (time.monotonic() - start)
+        self.next_record = time.monotonic() + 30 * (time.monotonic() - start)
         for task in tasks:
             if task.stage in refused:
                 self.fail(task.stage, refused[task.stage])
