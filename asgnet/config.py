@@ -117,7 +117,8 @@ def load_study(path: Path | str = "params.yaml") -> Study:
     for name in study.trained:
         study.model_of(name), study.train_of(name)
         study.check_stored(name)
-    for name in (*study.ablation.arms, *study.selection.arms, *filter(None, [study.selection.chosen])):
+    selection = study.selection
+    for name in (*study.ablation.arms, *selection.arms, *selection.trained, *filter(None, [selection.chosen])):
         study.arm(name)
     return study
 

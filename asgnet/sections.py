@@ -230,6 +230,7 @@ class SelectionConfig:
     splits: dict[str, Split] = field(default_factory=dict)
     episodes: int = 240  # of a split
     chosen: str = ""  # the recipe: the row that `asgnet candidates` compares with all others
+    trained: tuple[str, ...] = ()  # on the folds themselves: the recipe, and what it is to be measured against
 
     def __post_init__(self) -> None:
         at_least(1, "selection.", self, "episodes")

@@ -38,7 +38,13 @@ def tiny(study: dict) -> dict:
     calibrated = {"label": "all that was tried, together", "model": fine}
     study["candidates"] = {**cells, "arms": {"calibrated": calibrated}}
     splits = {"first": {"fold": 1, "withheld": list(CLASSES[:5])}}
-    study["selection"] = {"arms": ["calibrated"], "splits": splits, "episodes": 6, "chosen": "calibrated"}
+    study["selection"] = {
+        "arms": ["calibrated"],
+        "splits": splits,
+        "episodes": 6,
+        "chosen": "calibrated",
+        "trained": ["calibrated"],
+    }
     study["walkthrough"] = {"size": 129}
     return study
 
