@@ -7,9 +7,9 @@ lie below 0. How far down shows on the supports: the threshold is lowered until 
 finds as much at 0, it stays there.
 
 *Weights.* What a voice has learnt may mislead it in one episode and not in the next, which again shows on the supports:
-the weights that part object and background best there (stacked generalisation; Wolpert 1992) replace the head's own
-where they find the supports' objects better, by IoU. That takes several supports: a single one would be predicted from
-itself, and the voice that fits it best would win.
+where the head fails on them (by IoU), the weights that part object and background best there (stacked generalisation;
+Wolpert 1992) replace its own if they find them better. That takes several supports: a single one would be predicted
+from itself, and the voice that fits it best would win.
 """
 
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from asgnet.decoders import sides
 from asgnet.head import Head, margin
 
 RIDGE = 0.03  # of the weights, in units of each voice's variance
+WELL = 0.6  # IoU of the supports from which on a head keeps its own weights
 
 
 class Cut(NamedTuple):
@@ -63,7 +64,8 @@ def calibrate(
     weights = parting(margins.movedim(2, 1).flatten(2), inside.flatten(1))
     summed = torch.einsum("bv,bkvp->bkp", weights, margins)[:, :, None]  # (B, K, 1, P)
     read = Cut(weights, level(summed, inside, head.config.support_recall)[:, 0])
-    better = found(read, margins, inside) > found(own, margins, inside)  # (B,)
+    with_own = found(own, margins, inside)  # (B,)
+    better = (with_own < WELL) & (found(read, margins, inside) > with_own)
     return Cut(torch.where(better[:, None], read.weights, own.weights), torch.where(better, read.at, own.at))
 
 

@@ -193,6 +193,19 @@ def test_where_the_others_find_the_supports_as_well_it_stays_silent():
     assert at == 0
 
 
+def test_what_finds_most_of_the_supports_keeps_its_weights():
+    inside, rng = objects(3)
+    right = 10 * inside - 5.0 + torch.rand(3, 9, 9, generator=rng)
+    nearly = right.clone()
+    nearly[:, 2] = -5.0  # a quarter of the object, which the last voice finds as well
+    told = torch.stack([nearly, nearly, right])
+    assert asked(told, inside)[0].tolist() == [1, 1, 0]
+    nearly[:, 2:4] = -5.0  # half of it
+    told = torch.stack([nearly, nearly, right])
+    weights, _ = asked(told, inside)
+    assert weights[2] > weights[0]
+
+
 def test_a_single_support_moves_no_weight():
     inside, rng = objects(1)
     misled = torch.randn(2, 1, 9, 9, generator=rng)
