@@ -197,12 +197,10 @@ def test_what_finds_most_of_the_supports_keeps_its_weights():
     inside, rng = objects(3)
     right = 10 * inside - 5.0 + torch.rand(3, 9, 9, generator=rng)
     nearly = right.clone()
-    nearly[:, 2] = -5.0  # a quarter of the object, which the last voice finds as well
-    told = torch.stack([nearly, nearly, right])
-    assert asked(told, inside)[0].tolist() == [1, 1, 0]
-    nearly[:, 2:4] = -5.0  # half of it
-    told = torch.stack([nearly, nearly, right])
-    weights, _ = asked(told, inside)
+    nearly[:, 7] = 5.0  # beside the object, where the last voice knows better
+    assert asked(torch.stack([nearly, nearly, right]), inside)[0].tolist() == [1, 1, 0]
+    nearly[:, 6:] = 5.0  # more than the object itself
+    weights, _ = asked(torch.stack([nearly, nearly, right]), inside)
     assert weights[2] > weights[0]
 
 
