@@ -120,6 +120,11 @@ def load_study(path: Path | str = "params.yaml") -> Study:
     selection = study.selection
     for name in (*study.ablation.arms, *selection.arms, *selection.trained, *filter(None, [selection.chosen])):
         study.arm(name)
+    if selection.chosen and selection.chosen not in selection.trained:
+        raise UserError(
+            f"{path}: selection.trained: {selection.chosen}, the recipe (selection.chosen), is not in it; add it, for "
+            "the other rows are compared with its results"
+        )
     return study
 
 

@@ -1,12 +1,15 @@
 """Candidates: the recipe is chosen on base classes that play novel ones."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 from tiny import tiny_study
 
+from asgnet.config import load_study
 from asgnet.data.episodes import read_episodes, supports_of
 from asgnet.data.parts import CLASSES, FOLDS
 from asgnet.errors import UserError
@@ -121,3 +124,11 @@ def test_a_study_without_candidates_has_an_empty_table(study, tmp_path, monkeypa
 def test_the_recipe_must_be_a_candidate(study):
     with pytest.raises(UserError, match=r"selection.chosen: 'baseline' is no candidate; expected one of calibrated"):
         gather_candidates(replace(study, selection=SelectionConfig(chosen="baseline")))
+
+
+def test_the_recipe_is_trained_on_the_folds_themselves(tmp_path):
+    raw = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
+    raw["selection"]["trained"] = []
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(UserError, match=r"params.yaml: selection.trained: together, the recipe .* add it"):
+        load_study(tmp_path / "params.yaml")
