@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -85,6 +86,7 @@ def test_the_notebook_shows_every_figure_that_has_a_caption():
 
 def test_the_captions_name_the_figures_that_the_study_draws():
     drawn = {path.relative_to(ROOT / "figures/parts") for path in (ROOT / "figures/parts").rglob("*.png")}
+    drawn -= {Path("candidates/failures.png")}  # beyond the notes, and not on the page
     assert {path.with_suffix("").as_posix() for path in drawn} == set(captions.CAPTIONS)
 
 

@@ -131,10 +131,11 @@ class Report:
         return HTML(_items(texts) + _table(table).data)
 
     def notebooks(self) -> HTML:
-        """Links to the executed notebooks, as seen from the page."""
-        results = self.layout.results
+        """Links to the executed notebooks, as seen from the page; of training, to that of each arm's first run."""
+        study, results = self.study, self.layout.results
         paths = [results / f"{name}.ipynb" for name in NOTEBOOKS]
-        paths += [run.folder / "train.ipynb" for run in self.runs if run.trained]
+        first = [run for run in self.runs if (run.fold, run.seed) == (study.folds[0], study.seeds[0])]
+        paths += [run.folder / "train.ipynb" for run in first if run.arm in study.arms]
         links = [path.relative_to(results).as_posix() for path in paths if path.exists()]
         items = "".join(f'<li><a href="{link}">{link}</a></li>' for link in links)
         return HTML("<h2>Executed notebooks</h2>" + (f"<ul>{items}</ul>" if items else "<p>None is here.</p>"))
