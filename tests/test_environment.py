@@ -2,9 +2,11 @@
 
 import re
 import tomllib
+from importlib.metadata import PackageNotFoundError, metadata
 
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from tiny import ROOT
@@ -26,6 +28,16 @@ def test_every_dependency_is_pinned_within_its_range():
 def test_every_line_of_the_lock_is_one_exact_version():
     for line in LINES:
         assert [spec.operator for spec in Requirement(line).specifier] == ["=="], line
+
+
+def test_every_pin_installs_on_the_first_python_that_is_promised():
+    first = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    for name in PINS:
+        try:
+            asks = metadata(name)["Requires-Python"]
+        except PackageNotFoundError:  # another platform's
+            continue
+        assert asks is None or SpecifierSet(asks).contains(first), (name, asks)
 
 
 def test_torch_is_pinned_for_both_platforms():
