@@ -30,7 +30,8 @@ def probe(query: Tensor, cells: Tensor, share: Tensor) -> Tensor:
     variance = gram.diagonal(dim1=1, dim2=2).sum(1) / cells.shape[2]  # (B,)
     gram.diagonal(dim1=1, dim2=2).add_(RIDGE * variance[:, None].clamp(min=1e-6))
     residual = target - (weights * target).sum(1, keepdim=True)  # (B, n)
-    normal = scaled.mT @ torch.linalg.solve(gram, root * residual[..., None])  # (B, D, 1)
+    # Not linalg.solve: MKL's fails for several large systems on several threads.
+    normal = scaled.mT @ torch.cholesky_solve(root * residual[..., None], torch.linalg.cholesky_ex(gram).L)  # (B, D, 1)
     gap = contrast[:, None] @ ((cells - centre) @ normal)  # (B, 1, 1): between the averages
     scores = normal.mT @ (query - centre.mT) / gap.clamp(min=1e-6)  # (B, 1, P)
     return scores[:, 0].masked_fill((total == 0).any(1), 0)

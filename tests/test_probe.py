@@ -58,3 +58,15 @@ def test_without_an_object_or_a_background_all_scores_are_0(share):
     cells, _, query = episode(1)
     scores = probe(query, cells, torch.full((2, 30), share))
     torch.testing.assert_close(scores, torch.zeros(2, 11), atol=1e-3, rtol=0)
+
+
+def test_large_episodes_are_solved_together_on_several_threads():
+    rng, threads = torch_generator(0, "test-probe-large"), torch.get_num_threads()
+    cells, share = torch.randn(5, 600, 640, generator=rng), torch.rand(5, 600, generator=rng)
+    torch.set_num_threads(2)
+    try:
+        together = probe(cells.mT, cells, share)
+    finally:
+        torch.set_num_threads(threads)
+    alone = torch.cat([probe(c[None].mT, c[None], s[None]) for c, s in zip(cells, share, strict=True)])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
