@@ -22,6 +22,7 @@ from asgnet.head import Head, margin
 
 RIDGE = 0.03  # of the weights, in units of each voice's variance
 WELL = 0.6  # IoU of the supports from which on a head keeps its own weights
+TOGETHER = 16  # supports predicted at a time: as much memory as the queries of a batch take
 
 
 class Cut(NamedTuple):
@@ -47,15 +48,16 @@ def calibrate(
     """
     if not head.config.support_recall:
         return None
-    shots, grid = masks.shape[1], sides(supports)
+    (episodes, shots), grid = masks.shape[:2], sides(supports)
+    others = torch.tensor([[k for k in range(shots) if k != shot] or [shot] for shot in range(shots)])  # (K, K - 1)
     told = []
-    for shot in range(shots):  # one after another: as much memory as the queries take
-        others = [k for k in range(shots) if k != shot] or [shot]
-        pool, there = prototypes[:, others].flatten(1, 2), valid[:, others].flatten(1, 2)
-        fine = None if layer1 is None else layer1[:, shot]
-        voices = head.voices(supports[:, shot], pool, there)
-        told.append(torch.stack([margin(voice.decode(fine)[0], grid).flatten(1) for voice in voices], 1))  # (B, V, P)
-    margins = torch.stack(told, 1)  # (B, K, V, P)
+    for part in torch.arange(shots).split(max(TOGETHER // episodes, 1)):
+        pool, there = (x[:, others[part]].flatten(2, 3).flatten(0, 1) for x in (prototypes, valid))
+        fine = None if layer1 is None else layer1[:, part].flatten(0, 1)
+        voices = head.voices(supports[:, part].flatten(0, 1), pool, there)
+        each = torch.stack([margin(voice.decode(fine)[0], grid).flatten(1) for voice in voices], 1)  # (B k, V, P)
+        told.append(each.unflatten(0, (episodes, -1)))
+    margins = torch.cat(told, 1)  # (B, K, V, P)
     inside = nearest(masks.flatten(0, 1), grid).unflatten(0, (-1, shots)).flatten(2) == 1  # (B, K, P)
     weights = margins.new_tensor([voice.weight for voice in voices]).expand(len(margins), -1)  # (B, V)
     own = Cut(weights, (weights * level(margins, inside, head.config.support_recall).clamp(max=0)).sum(1))

@@ -58,11 +58,15 @@ class Head(Published):
 
     def reduce(self, features: Features) -> Tensor:
         """Features of N images -> (N, D, h, w) float16, for they are wide and testing keeps those of many images."""
+        return self.units(features).half()
+
+    def units(self, features: Features) -> Tensor:
+        """`reduce` in float32."""
         parts = list(features.cnn.float().split(self.parts[: len(self.parts) - (self.config.vit != "none")], 1))
         if self.config.vit != "none":
             assert features.vit is not None
             parts.append(resize(token_map(features.vit.float(), self.config.vit), sides(features.cnn)))
-        return torch.cat([F.normalize(part, dim=1) for part in parts], 1).half()
+        return torch.cat([F.normalize(part, dim=1) for part in parts], 1)
 
     @torch.no_grad()
     def prototypes(
@@ -121,7 +125,7 @@ class Head(Published):
         count = self.rows[0]
         rows = prototypes.float().unflatten(1, (-1, each))[:, :, :count, :-1].flatten(1, 2)  # (B, K 2 (N_max + 1), D)
         there = valid.unflatten(1, (-1, each))[:, :, :count, None]  # (B, K, 2 (N_max + 1), 1)
-        units = [F.normalize(part, dim=1) for part in query.flatten(2).split(self.parts, 1)]  # (B, D of it, P)
+        units = query.flatten(2).split(self.parts, 1)  # (B, D of it, P), of unit length at every cell
         first, margins = [], []
         for unit, part in zip(units, rows.split(self.parts, 2), strict=True):
             alike = (F.normalize(part, dim=2) @ unit).unflatten(1, (-1, count)).masked_fill(~there, -1)

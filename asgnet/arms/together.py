@@ -37,7 +37,7 @@ class Head(Published):
 
     def reduce(self, features: Features) -> Tensor:
         """Features of N images -> (N, width + D, h, w) float32."""
-        return torch.cat([super().reduce(features).float(), self.similarity.reduce(features).float()], 1)
+        return torch.cat([super().reduce(features).float(), self.similarity.units(features)], 1)
 
     @torch.no_grad()
     def prototypes(
