@@ -51,6 +51,16 @@ def test_a_single_support_is_predicted_from_itself():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("at_a_time", [1, 7])
+def test_how_many_supports_are_predicted_at_a_time_changes_nothing(monkeypatch, at_a_time):
+    given = made(shots=4)
+    expected = thresholds(*given)
+    assert expected.abs().max() > 0
+    monkeypatch.setattr("asgnet.calibration.TOGETHER", at_a_time)
+    torch.testing.assert_close(thresholds(*given), expected)
+
+
+@torch.no_grad()
 def test_several_supports_are_predicted_from_the_others():
     head, supports, masks, prototypes, valid = made(shots=3)
     found = thresholds(head, supports, masks, prototypes, valid)

@@ -61,7 +61,7 @@ class Head(Published):
         return self.units(features).half()
 
     def units(self, features: Features) -> Tensor:
-        """`reduce` in float32."""
+        """Features of N images -> (N, D, h, w) float32: what `reduce` keeps in half the memory."""
         parts = list(features.cnn.float().split(self.parts[: len(self.parts) - (self.config.vit != "none")], 1))
         if self.config.vit != "none":
             assert features.vit is not None
