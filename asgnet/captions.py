@@ -94,6 +94,11 @@ CAPTIONS = {
         "How well superpixels fit the true parts of an object.",
         "Four panels, one a measure: a dot with an interval for each clusterer.",
     ),
+    "candidates/failures": Caption(
+        "Where the recipe among the candidates fails: the worst of the episodes that its runs kept.",
+        "Triples of support, query with the true outline and query with the predicted outline, under class name "
+        "and a low IoU.",
+    ),
     "fidelity/departures": Caption(
         "Each departure of the published code, changed one at a time, against the baseline.",
         "For each departure a dot (1-shot) and a square (5-shot) with intervals beside a line at zero, p values on"

@@ -16,6 +16,7 @@ from asgnet.page import figure
 from asgnet.results import find_runs
 from asgnet.stages.ablation_figures import INTERVAL, AblationDrawer, FidelityDrawer, PrototypeDrawer
 from asgnet.stages.figures import Drawer
+from asgnet.tables import for_print
 
 NOTEBOOKS = ("data", "superpixels", "figures", "prototypes", "fidelity", "walkthrough")
 NONE = "<p>This study has no such rows.</p>"
@@ -130,6 +131,20 @@ class Report:
         ]
         return HTML(_items(texts) + _table(table).data)
 
+    def candidates(self) -> HTML:
+        """What was tried beyond the notes: how the recipe was chosen, the recipe against every other row, and what it
+        gets wrong."""
+        folder, chosen = self.layout.candidates, self.study.selection.chosen
+        if not (folder / "table.csv").exists():
+            return HTML(NONE)
+        choice = pd.read_csv(folder / "selection.csv")
+        how = f"<h3>The choice of {html.escape(self.rows[chosen])}</h3>" + (
+            "<p>It was not chosen here.</p>" if choice.empty else _table(self._labelled(choice).round(1)).data
+        )
+        found = _findings(list(pd.read_csv(folder / "comparison.csv")["sentence"])).data
+        table = _table(for_print(self._labelled(pd.read_csv(folder / "table.csv")))).data
+        return HTML(how + "<h3>On novel classes</h3>" + found + table + self._figure("candidates/failures"))
+
     def notebooks(self) -> HTML:
         """Links to the executed notebooks, as seen from the page; of training, to that of each arm's first run."""
         study, results = self.study, self.layout.results
@@ -147,6 +162,10 @@ class Report:
             return None
         rows = drawer.rows(*wanted)
         return None if rows.empty else rows
+
+    def _labelled(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table whose rows carry the labels of params.yaml."""
+        return table.assign(arm=table["arm"].map(self.rows))
 
     def _count(self, arm: str) -> int:
         return sum(run.arm == arm for run in self.runs)
