@@ -27,12 +27,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [*CASES, GROWTH]
     parser.add_argument("--case", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--repeats", type=int, default=5, help="of which the median is taken (long cases run once)")
+    parser.add_argument("--threads", type=int, help="as many as there are CPUs by default")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, whose times mean nothing")
     parser.add_argument("--voc", type=Path, help="a VOCdevkit folder: test episodes on its photographs")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where results.csv goes")
     given = parser.parse_args(arguments)
     if given.repeats < 1:
         parser.error(f"--repeats {given.repeats}: expected 1 or more")
+    if given.threads is not None and given.threads < 1:
+        parser.error(f"--threads {given.threads}: expected 1 or more")
     return given
 
 
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(given: argparse.Namespace) -> None:
     """Measure what was asked for and write results.csv, peaks.csv, growth.csv and results.png after every case."""
-    use_threads()
+    use_threads(given.threads)
     sizes, names = (QUICK if given.quick else FULL), given.case or [*CASES, GROWTH]
     workspace = Workspace((given.out / ".work").resolve(), given.voc and given.voc.resolve())
     peaks, rows, grown = Peaks(sizes.peaks), [], given.out / "growth.csv"

@@ -42,7 +42,7 @@ class Workspace:
             folds=(FOLD,),
             data=data,
             episodes=EpisodesConfig(shots=1, test=1, monitored_images=study.episodes.monitored_images, **counts),
-            features=replace(study.features, pretrained=sizes == FULL),
+            features=replace(study.features, pretrained=sizes == FULL, vit_sizes=()),
             model=replace(study.model, dropout=0.0),
             train=replace(study.train, epochs=1, steps_per_epoch=sizes.steps),
         )

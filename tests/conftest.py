@@ -1,8 +1,14 @@
-"""Tests compute small things: one thread is faster than two that wait for each other."""
+"""Tests compute small things: one thread is faster than two that wait for each other, and where a command of a test
+takes several, they wait asleep, for another test has the other core."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported, here and in commands
 
 import pytest
 import torch
-from tiny import tiny_study
+from filelock import FileLock
+from tiny import share, tiny_study
 
 from asgnet.stages.data import make_data
 from asgnet.stages.episodes import make_episodes
@@ -14,22 +20,27 @@ CHANGES = {"test": {"batch": 4}}
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory):
-    """A folder with data, episodes and features of the tiny study."""
-    folder = tmp_path_factory.mktemp("tiny")
-    with pytest.MonkeyPatch.context() as patch:
+def prepared(tmp_path_factory, worker_id):
+    """A folder with data, episodes and features of the tiny study, made once for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        folder = folder.parent
+    folder = folder / "tiny"
+    with FileLock(f"{folder}.lock"), pytest.MonkeyPatch.context() as patch:
+        folder.mkdir(exist_ok=True)
         patch.chdir(folder)
         study = tiny_study(folder, **CHANGES)
-        make_data(study)
-        make_episodes(study)
-        make_features(study)
+        if not (folder / "done").exists():
+            make_data(study)
+            make_episodes(study)
+            make_features(study)
+            (folder / "done").touch()
     return folder
 
 
 @pytest.fixture
 def study(prepared, tmp_path, monkeypatch):
     """The tiny study in a folder of its own that shares data, episodes and features."""
-    for name in ("data", "episodes", "features"):
-        (tmp_path / name).symlink_to(prepared / name)
+    share(prepared, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tiny_study(tmp_path, **CHANGES)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from tiny import tiny_study
+from tiny import share, tiny_study
 
 from asgnet.config import load_study
 from asgnet.data.episodes import read_episodes, supports_of
@@ -18,23 +18,17 @@ from asgnet.layout import Layout
 from asgnet.sections import Arm, Group, SelectionConfig, Split
 from asgnet.stages import select
 from asgnet.stages.candidates import gather_candidates, selection_table
-from asgnet.stages.data import make_data
-from asgnet.stages.episodes import make_episodes
-from asgnet.stages.features import make_features
 from asgnet.stages.runs import build_model, open_source
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A tiny study with its data, episodes and features; the folder is the working one while a test runs."""
+def study(prepared, tmp_path_factory):
+    """The tiny study; its folder is the working one while a test runs."""
     folder = tmp_path_factory.mktemp("candidates")
+    share(prepared, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        made = tiny_study(folder, features={"pretrained": False})
-        make_data(made)
-        make_episodes(made)
-        make_features(made)
-        yield made
+        yield tiny_study(folder)
 
 
 def test_nothing_asks_for_a_withheld_or_novel_class_in_training(study, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import tiny_study
+from tiny import share, tiny_study
 
 from asgnet.data.transforms import fit
 from asgnet.errors import UserError
@@ -21,9 +21,6 @@ from asgnet.look.episodes import choose_episodes
 from asgnet.look.explore import Explorer
 from asgnet.look.inside import EVOLUTION, allocation_of
 from asgnet.plots import trace as plots
-from asgnet.stages.data import make_data
-from asgnet.stages.episodes import make_episodes
-from asgnet.stages.features import make_features
 from asgnet.stages.train import run_training
 
 FOLD, SEED = 1, 0
@@ -32,15 +29,13 @@ CLASSES = ["giraffe", "snake", "flowerpot", "teapot", "sailboat"]  # the novel o
 
 
 @pytest.fixture(scope="module")
-def explorer(tmp_path_factory):
+def explorer(prepared, tmp_path_factory):
     """A tiny study with two trained arms, opened in its own folder."""
     folder = tmp_path_factory.mktemp("explored")
+    share(prepared, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         study = tiny_study(folder)
-        make_data(study)
-        make_episodes(study)
-        make_features(study)
         for arm in ("baseline", "vit_patch"):
             run_training(study, arm, FOLD, SEED, report=lambda row: None)
         yield Explorer(study)

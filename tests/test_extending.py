@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from tiny import ROOT, write_params
+from tiny import ROOT, share, write_params
 
 PAGE = (ROOT / "docs/extending.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
@@ -56,18 +56,13 @@ def run(project: Path, *commands: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def link(project: Path, prepared: Path, *names: str) -> None:
-    for name in names:
-        (project / name).symlink_to(prepared / name)
-
-
 def history(project: Path, dataset: str, arm: str, fold: int) -> pd.DataFrame:
     return pd.read_csv(project / f"results/{dataset}/{arm}/fold{fold}/seed0/history.csv")
 
 
 def test_an_arm(project, prepared):
     apply("An arm", project)
-    link(project, prepared, "data", "episodes", "features")
+    share(prepared, project)
     cells = [f"--arm {arm} --fold 1 --seed 0" for arm in ("baseline", "seven_iterations", "blend")]
     run(project, *(f"train {cell}" for cell in cells), f"test {cells[2]}")
     assert not history(project, "parts", "blend", 1).equals(history(project, "parts", "baseline", 1))
@@ -84,7 +79,7 @@ def test_a_backbone(project, prepared):
     apply("A backbone", project)
     path = project / "params.yaml"
     path.write_text(path.read_text().replace("pretrained: true", "pretrained: false"))  # its weights are on the hub
-    link(project, prepared, "data", "episodes")
+    share(prepared, project, "data", "episodes")
     cells = [f"--arm {arm} --fold 1 --seed 0" for arm in ("baseline", "residual_chain")]
     run(project, "features", *(f"train {cell}" for cell in cells))
     assert history(project, "parts", "baseline", 1)["loss"].notna().all()

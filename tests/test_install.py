@@ -45,6 +45,13 @@ def test_help_waits_for_no_large_library():
     assert not {"dvc", "matplotlib", "numpy", "pandas", "papermill", "torch"} & set(loaded)
 
 
+@pytest.mark.parametrize("dataset", ["parts", "pascal5i", "coco20i"])
+def test_knowing_a_dataset_waits_for_no_library_that_makes_or_fetches_it(dataset):
+    code = f"import sys; from asgnet.data import open_classes; open_classes('{dataset}', ''); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"scipy", "skimage", "sklearn", "torch", "torchvision"} & set(loaded)
+
+
 @pytest.mark.parametrize("output", ["out.ipynb", "out.html"])
 def test_outside_of_the_repository_a_notebook_is_said_to_be_missing(tmp_path, monkeypatch, capsys, output):
     monkeypatch.chdir(tmp_path)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from asgnet.data.parts import CLASSES, FOLDS, build
+from asgnet.data.parts import CLASSES, FOLDS
 from asgnet.data.parts.backgrounds import REGIONS, photographs
 from asgnet.data.parts.classes import KINDS
 from asgnet.data.parts.difficulty import colour_miou
 from asgnet.data.parts.render import SMALLEST_VISIBLE, main_class, render
 from asgnet.data.parts.textures import TEXTURES
+from asgnet.data.parts.write import build
 from asgnet.errors import UserError
 
 

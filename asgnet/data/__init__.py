@@ -37,7 +37,7 @@ def open_classes(name: str, root: Path | str) -> tuple[str, ...]:
 
 
 def _definition(name: str, folds_of: str = "interleaved") -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    # Each dataset's definition is imported when it is asked for: `parts` brings its renderer along.
+    # Each dataset's definition is imported when it is asked for.
     if name == "parts":
         from asgnet.data import parts
 

@@ -12,8 +12,6 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from torchvision.datasets.utils import download_and_extract_archive
-
 from asgnet.data.coco_masks import Picture, read_pictures, write_rendered
 from asgnet.data.fetch import fetch
 from asgnet.data.tree import IMAGES, LISTS, MASKS, read_list, write_list
@@ -155,6 +153,8 @@ def download_coco(root: Path) -> None:
 
 
 def _unpack(url: str, root: Path, folder: str) -> None:
+    from torchvision.datasets.utils import download_and_extract_archive  # three seconds, which no stage should wait
+
     with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as temporary:
         download_and_extract_archive(url, temporary, remove_finished=True)
         (Path(temporary) / folder).replace(root / folder)

@@ -3,9 +3,6 @@
 import shutil
 from pathlib import Path
 
-from torchvision.datasets import SBDataset, VOCSegmentation
-from torchvision.datasets.utils import download_url
-
 from asgnet.data.fetch import fetch
 from asgnet.data.sbd import find_sbd, read_sbd_mask
 from asgnet.data.tree import (
@@ -68,6 +65,9 @@ def _add_mask(voc: Path, image_id: str, target: Path) -> None:
 
 def download_pascal5i(root: Path) -> None:
     """Fetch what is missing under ``root``: VOCdevkit/VOC2012, sbd/ and SBD's list train_noval.txt."""
+    from torchvision.datasets import SBDataset, VOCSegmentation  # three seconds, which no other stage should wait
+    from torchvision.datasets.utils import download_url
+
     root.mkdir(parents=True, exist_ok=True)
     try:
         voc = find_voc(root)

@@ -12,7 +12,7 @@ def make_data(study: Study) -> None:
     a folder of one's own is whole; downloads where asked."""
     data = study.data
     if data.dataset == "parts":
-        from asgnet.data.parts import build
+        from asgnet.data.parts.write import build  # its renderer takes a second to import
 
         build(data.root, train=data.train_images, test=data.test_images, size=data.size, seed=data.seed)
     elif data.dataset == "pascal5i":

@@ -1,7 +1,7 @@
 """``parts``: the embedded dataset, made from code. Articulated, textured, multi-part objects on photographic
-backgrounds, 20 classes in 4 folds of 5, with the true part of every object pixel."""
+backgrounds, 20 classes in 4 folds of 5, with the true part of every object pixel; made by
+`asgnet.data.parts.write`."""
 
 from asgnet.data.parts.classes import CLASSES, FOLDS
-from asgnet.data.parts.write import build
 
-__all__ = ["CLASSES", "FOLDS", "build"]
+__all__ = ["CLASSES", "FOLDS"]
