@@ -103,6 +103,27 @@ def test_an_ablation_has_its_figure_sentences_and_rows(params):
     assert report.ablation(report.prototypes, "allocation", "trained", "allocation").data == NONE
 
 
+def test_candidates_have_their_choice_their_comparisons_and_their_failures(params):
+    report = Report(params)
+    runs = find_runs(report.layout.results, ["baseline", "vit_patch", "all_foreground"])
+    folder = report.layout.candidates
+    folder.mkdir(parents=True)
+    main_table(runs).to_csv(folder / "table.csv", index=False)
+    comparison(runs, "vit_patch").to_csv(folder / "comparison.csv", index=False)
+    columns = ["arm", "shots", "legs", "mean"]
+    pd.DataFrame(columns=columns).to_csv(folder / "selection.csv", index=False)
+    part = report.candidates().data
+    assert "The choice of two decoders (recipe)" in part
+    assert "It was not chosen here." in part
+    assert "all_foreground against vit_patch, 1-shot" in part
+    assert "<td>+ ViT tokens [:, 1:197]</td>" in part
+    assert "No figure <code>candidates/failures</code>" in part
+    pd.DataFrame([["together", 1, 61.25, 61.25]], columns=columns).to_csv(folder / "selection.csv", index=False)
+    part = report.candidates().data
+    assert "It was not chosen here." not in part
+    assert "<td>61.2</td>" in part
+
+
 def test_findings_stand_in_view_and_the_rest_is_folded():
     text = _findings(["a: 1.0 points above.", "b: no difference found (x)."]).data
     assert text.index("a: 1.0") < text.index("<details>") < text.index("b: no")
