@@ -95,9 +95,9 @@ CAPTIONS = {
         "Four panels, one a measure: a dot with an interval for each clusterer.",
     ),
     "candidates/failures": Caption(
-        "Where the recipe among the candidates fails: the worst of the episodes that its runs kept.",
+        "Where the recipe among the candidates fails: the two worst of the episodes that each run kept of all ranks.",
         "Triples of support, query with the true outline and query with the predicted outline, under class name "
-        "and a low IoU.",
+        "and IoU.",
     ),
     "fidelity/departures": Caption(
         "Each departure of the published code, changed one at a time, against the baseline.",
