@@ -9,7 +9,7 @@ from skimage.transform import resize
 
 from asgnet.plots import overlay, style
 
-SIDE = 144  # pixels of a cell: about 170 to the inch in print, and a sheet of 20 classes stays a small file
+SIDE = 120  # pixels of a cell: about 140 to the inch in print, and a sheet of 20 classes stays a small file
 GAP = 5
 COLUMNS = 2
 

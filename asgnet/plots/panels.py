@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from asgnet.plots import overlay, style
 
-SHARP = 260  # pixels along the longer side of a photograph: over 200 to the inch where six stand in a line
+SHARP = 180  # pixels along the longer side of a photograph: about 150 to the inch where six stand in a line
 
 
 @dataclass(frozen=True)

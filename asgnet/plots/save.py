@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from asgnet.files import atomic_path
 
-DPI = 200  # of the PNG, for screens; print uses the PDF
+DPI = 160  # of the PNG, for screens; print uses the PDF
 
 
 def hash_of(inputs: Sequence[Path | str]) -> str:

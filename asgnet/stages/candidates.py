@@ -28,7 +28,7 @@ def gather_candidates(study: Study) -> None:
     - table.{csv,tex,md}: every row of the study and every candidate on novel classes (`asgnet.tables.main_table`);
     - classes.csv: IoU of each novel class, mean over random seeds, and the mean over classes;
     - comparison.csv: every row against the chosen recipe, paired (`asgnet.tables.comparison`);
-    - the figure failures: the recipe's worst examples (`draw_failures`).
+    - the figure failures: the worst examples of the recipe with the first random seed (`draw_failures`).
 
     Raises UserError where ``selection.chosen`` names none of the candidates."""
     layout, chosen = Layout.of(study), study.selection.chosen
@@ -52,7 +52,7 @@ def gather_candidates(study: Study) -> None:
         with atomic_path(layout.candidates / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
     write_table(main_table(runs), layout.candidates / "table", study.label)
-    draw_failures(study, [run for run in runs if run.arm == chosen], figures)
+    draw_failures(study, [run for run in runs if run.arm == chosen and run.seed == seeds[0]], figures)
 
 
 def draw_failures(study: Study, runs: list[Run], folder: Path) -> Figure:
