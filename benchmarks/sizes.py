@@ -16,10 +16,10 @@ class Sizes:
     images: int = 8  # of feature extraction
     lite0_pixels: int = 321
     vit_pixels: int = 196
-    parts: tuple[int, int, int] = (300, 400, 257)  # images to train and to test on, pixels a side
+    parts: tuple[int, int, int] = (300, 400, 153)  # images to train and to test on, pixels a side
     episodes: int = 1000
-    steps: int = 50  # of an epoch
-    monitored: tuple[int, int, int] = (60, 120, 200)  # episodes of train, val, novel
+    steps: int = 60  # of an epoch, as in the study
+    monitored: tuple[int, int, int] = (60, 120, 120)  # episodes of train, val, novel, as in the study
     long_repeats: int = 1  # of the cases of minutes
     peaks: int = 1024  # side of the matrices that measure the machine
     growth: Mapping[str, tuple[int, ...]] = field(  # the values of each size whose effect is shown
