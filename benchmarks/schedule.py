@@ -1,6 +1,6 @@
 """Is the schedule long enough? The baseline trained for twice the steps, on every fold and random seed of the study.
 
-    python benchmarks/schedule.py        (after `make study`; took 21 minutes on one of two busy cores)
+    python benchmarks/schedule.py        (after `make study`; took 9 minutes on two cores)
 
 Writes results/<dataset>/schedule.csv, one row a run, and prints the table that the README shows.
 """
