@@ -35,7 +35,7 @@ RC = {
     "lines.linewidth": 1.4,
     "lines.markersize": 4,
     "figure.constrained_layout.use": True,
-    "figure.dpi": 150,
+    "figure.dpi": 100,  # of notebooks; files have their own (`asgnet.plots.save`)
 }
 
 # from dark to light: CIE lightness about 13, 30, 47, 60, 74, 85
