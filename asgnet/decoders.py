@@ -1,7 +1,8 @@
 """Context modules: they turn query, guide and probability map into a map that a classifier reads.
 
 Both take the same input (B, 2 width + 1, h, w) = query (width), guide (width), probability (1), on any grid,
-and follow PFENet (FEM) and CANet / DeepLab (ASPP) as the published ASGNet does.
+and follow PFENet (FEM) and CANet / DeepLab (ASPP) as the published ASGNet does. Their auxiliary logits serve the
+training loss alone: in eval mode there are none.
 """
 
 from functools import lru_cache
@@ -77,7 +78,8 @@ def _rounded(side: int, over: int) -> int:
 class FEM(nn.Module):
     """Feature enrichment: four scales, each enriched by the finer one before it.
 
-    (B, 2 width + 1, h, w) -> context (B, width, h, w) and the auxiliary logits of each scale, (B, 2, bin, bin).
+    (B, 2 width + 1, h, w) -> context (B, width, h, w) and, in training mode, the auxiliary logits of each scale,
+    (B, 2, bin, bin).
     """
 
     def __init__(self, width: int) -> None:
@@ -103,7 +105,8 @@ class FEM(nn.Module):
             if scales:
                 y = y + self.descend[i - 1](join([y, resize(scales[-1], size)]))
             y = y + self.refine[i](y)
-            auxiliary.append(self.auxiliary[i](y))
+            if self.training:
+                auxiliary.append(self.auxiliary[i](y))
             scales.append(resize(y, grid))
         context = self.fuse(join(scales))  # (B, 4 width, h, w) -> (B, width, h, w)
         return context + self.polish(context), auxiliary
@@ -116,8 +119,8 @@ def double_conv(width: int) -> nn.Sequential:
 class ASPP(nn.Module):
     """Alternative context module: residual blocks, atrous pyramid, and a decoder that joins layer1's finer grid.
 
-    (B, 2 width + 1, h, w) and layer1 (B, C1, h4, w4) -> context (B, width, h4, w4) and one auxiliary output
-    (B, 2, h, w), read from the pyramid before the decoder.
+    (B, 2 width + 1, h, w) and layer1 (B, C1, h4, w4) -> context (B, width, h4, w4) and, in training mode,
+    one auxiliary output (B, 2, h, w), read from the pyramid before the decoder.
     """
 
     def __init__(self, width: int, layer1_channels: int) -> None:
@@ -143,7 +146,8 @@ class ASPP(nn.Module):
         everywhere = self.everywhere(y.mean((2, 3), keepdim=True)).expand_as(y)
         y = self.fuse(join([everywhere, *(branch(y) for branch in self.branches)]))
         fine = self.low_level(layer1)  # (B, 64, h4, w4)
-        return self.join(join([resize(y, sides(fine)), fine])), [self.auxiliary(y)]
+        auxiliary = [self.auxiliary(y)] if self.training else []
+        return self.join(join([resize(y, sides(fine)), fine])), auxiliary
 
 
 def atrous(width: int, rate: int) -> nn.Sequential:

@@ -132,7 +132,8 @@ class Head(nn.Module):
         self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """query (B, width, h, w), the pooled prototypes of all shots (B, M, width), valid (B, M) and, for ASPP, the
-        query's layer1 -> logits (B, 2, *), auxiliary logits (B, 2, *), each on a grid of its own."""
+        query's layer1 -> logits (B, 2, *) and, in training mode, auxiliary logits (B, 2, *), each on a grid of its
+        own."""
         guide, probability, _ = self.allocate(query, prototypes, valid)
         return self.segment(query, guide, probability, layer1)
 

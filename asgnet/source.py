@@ -30,9 +30,16 @@ class _Originals:
     device: torch.device
     dtype: torch.dtype  # that networks compute in
 
+    @cached_property
+    def _sizes(self) -> dict[str, tuple[int, int]]:
+        """(H, W) of the images that were asked for: testing asks again and again, and files are slow to open."""
+        return {}
+
     def original_size(self, image_id: str) -> tuple[int, int]:
         """(H, W) of the image as it lies in the tree."""
-        return self.tree.size(image_id)
+        if image_id not in self._sizes:
+            self._sizes[image_id] = self.tree.size(image_id)
+        return self._sizes[image_id]
 
     def original_mask(self, image_id: str, class_id: int) -> Tensor:
         """(H, W) uint8 on the device: 1 the class, 255 void, 0 the rest."""

@@ -204,12 +204,17 @@ def test_vit_tokens_are_projected_beside_the_cnn(vit):
 @pytest.mark.parametrize("grid", [(60, 60), (33, 33), (9, 14), (3, 3)])
 def test_context_modules_on_any_grid(grid):
     x, layer1 = torch.randn(2, 17, *grid), torch.randn(2, 5, 2 * grid[0] - 1, 2 * grid[1] - 1)
-    context, auxiliary = FEM(8).eval()(x)
+    fem, aspp = FEM(8), ASPP(8, 5)
+    context, auxiliary = fem.train()(x)
     assert context.shape == (2, 8, *grid)
     assert [tuple(a.shape[2:]) for a in auxiliary] == bin_sizes(grid)
-    context, auxiliary = ASPP(8, 5).eval()(x, layer1)
-    assert context.shape == (2, 8, *layer1.shape[2:])
-    assert auxiliary[0].shape == (2, 2, *grid)
+    finer, read = aspp.train()(x, layer1)
+    assert finer.shape == (2, 8, *layer1.shape[2:])
+    assert read[0].shape == (2, 2, *grid)
+    evaluated, nothing = fem.eval()(x)  # what a prediction does not need is not computed
+    assert torch.equal(evaluated, context)
+    assert nothing == []
+    assert aspp.eval()(x, layer1)[1] == []
 
 
 def test_bins():

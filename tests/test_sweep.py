@@ -13,6 +13,7 @@ import psutil
 import pytest
 import yaml
 from dvc.repo import Repo
+from dvc.utils.serialize import dumps_yaml, loads_yaml
 from nbclient.exceptions import DeadKernelError
 
 from asgnet.cli import main
@@ -114,6 +115,21 @@ def test_nothing_is_left_to_do(project):
     assert ran() == []
     assert Path("dvc.lock").read_bytes() == before
     assert not Path(".sweep/jobs").exists()
+
+
+@pytest.mark.parametrize("comment", ["", "# kept\n"])
+def test_the_lock_reads_as_dvc_writes_it(project, comment):
+    lock = Path("dvc.lock")
+    lock.write_text(comment + lock.read_text())  # a line that DVC did not write
+    Path("params.yaml").write_text(PARAMS.replace("b: 2", "b: 3"))
+    assert main(["sweep", "cell"]) == 0
+    written = lock.read_text()
+    assert ran() == ["b-0", "b-1"]
+    assert written.startswith(comment)
+    assert written == dumps_yaml(loads_yaml(written, typ="rt"))
+    assert repro() != []  # the summary
+    assert main(["sweep"]) == 0
+    assert ran() == []
 
 
 def test_a_parameter_reruns_its_cells_and_what_follows(project, monkeypatch):

@@ -69,7 +69,8 @@ class Head(Published):
     def decode(
         self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """As `asgnet.head.Head.decode`: the sum of the decoders' logits, and the auxiliary logits of both."""
+        """As `asgnet.head.Head.decode`: the sum of the decoders' logits, and in training mode the auxiliary ones
+        of both."""
         outputs = [voice.decode(layer1) for voice in self.voices(query, prototypes, valid) if voice.weight]
         logits = torch.stack([logits.float() for logits, _ in outputs]).sum(0)  # (B, 2, h, w)
         return logits, [output for _, auxiliary in outputs for output in auxiliary]

@@ -192,7 +192,8 @@ class Sweep:
         return str(task.log) if ended.status else os.path.relpath(task.job.paths.stderr)
 
     def time_to_record(self) -> bool:
-        """Recording reads and writes all of dvc.lock: wait until that is a thirtieth of the time, or work waits."""
+        """Recording reads what a stage depends on and wrote, and writes all of dvc.lock: wait until that is a thirtieth
+        of the time, or work waits."""
         idle = not self.running or (not self.ready and self.pool.room(1, 0)[0])
         return bool(idle) or time.monotonic() > self.next_record
 

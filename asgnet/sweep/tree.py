@@ -75,7 +75,7 @@ class Tree:
 
     def record(self, stages: dict[Stage, list | None]) -> dict[Stage, str]:
         """Write stages that ran well, each with what ``prepare`` returned, to the cache and to dvc.lock: once for all
-        of them, for reading and writing a long dvc.lock takes seconds. Returns why a stage could not be recorded."""
+        of them, for it writes all of dvc.lock. Returns why a stage could not be recorded."""
         refused: dict[Stage, str] = {}
         with self.repo.scm_context:
             for stage, before in stages.items():
@@ -89,14 +89,19 @@ class Tree:
         return refused
 
     def _write_lock(self, stages: list[Stage]) -> None:
-        """Write stages of one dvc.yaml to its dvc.lock: to a copy first, for DVC writes a long one for seconds, and a
-        sweep that is killed must not leave half of it."""
+        """Write stages of one dvc.yaml to its dvc.lock: to a copy first, for a sweep that is killed must not leave half
+        of it. DVC takes a quarter of a minute to read and write a long one, so it writes what is new alone."""
         lock = Path(stages[0].path).with_name("dvc.lock")
         with atomic_path(lock) as temporary:
-            if lock.exists():
-                shutil.copyfile(lock, temporary)
             copy = Lockfile(self.repo, str(temporary))
             copy.dump_stages(stages)
+            if lock.exists():
+                together = spliced(lock.read_text(), temporary.read_text())
+                if together is not None:
+                    temporary.write_text(together)
+                else:
+                    shutil.copyfile(lock, temporary)
+                    copy.dump_stages(stages)
         if copy.relpath in self.repo.scm_context.files_to_track:
             self.repo.scm_context.files_to_track.remove(copy.relpath)
             self.repo.scm_context.track_file(os.path.relpath(lock))
@@ -123,6 +128,18 @@ class Tree:
     def environment(self, stage: Stage) -> dict[str, str | None]:
         """The variables that DVC sets for a stage's command."""
         return {"DVC_ROOT": self.repo.root_dir, "DVC_STAGE": stage.addressing}
+
+
+def spliced(lock: str, new: str) -> str | None:
+    """The text of a dvc.lock with the entries of another one in place of its own, or behind them: what DVC would write.
+    None where one of them does not look as DVC writes it: an entry is a line at two spaces, "  name:", and what stands
+    deeper below it."""
+    if not all(re.fullmatch(r"schema: '2\.0'\nstages:\n(  \S+:\n(    .*\n)+)+", text) for text in (lock, new)):
+        return None
+    old, added = (
+        {entry.partition("\n")[0]: entry for entry in re.split(r"^(?=  \S)", text, flags=re.M)} for text in (lock, new)
+    )
+    return "".join((old | added).values())
 
 
 def chosen(stages: Sequence[Stage], targets: Sequence[str]) -> list[Stage]:
