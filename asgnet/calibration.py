@@ -50,11 +50,12 @@ def calibrate(
         return None
     (episodes, shots), grid = masks.shape[:2], sides(supports)
     others = torch.tensor([[k for k in range(shots) if k != shot] or [shot] for shot in range(shots)])  # (K, K - 1)
-    told = []
+    products, told = head.products(prototypes) if shots > 1 else None, []
     for part in torch.arange(shots).split(max(TOGETHER // episodes, 1)):
         pool, there = (x[:, others[part]].flatten(2, 3).flatten(0, 1) for x in (prototypes, valid))
         fine = None if layer1 is None else layer1[:, part].flatten(0, 1)
-        voices = head.voices(supports[:, part].flatten(0, 1), pool, there)
+        known = None if products is None else among(products, others[part])
+        voices = head.voices(supports[:, part].flatten(0, 1), pool, there, known)
         each = torch.stack([margin(voice.decode(fine)[0], grid).flatten(1) for voice in voices], 1)  # (B k, V, P)
         told.append(each.unflatten(0, (episodes, -1)))
     margins = torch.cat(told, 1)  # (B, K, V, P)
@@ -69,6 +70,12 @@ def calibrate(
     with_own = found(own, margins, inside)  # (B,)
     better = (with_own < WELL) & (found(read, margins, inside) > with_own)
     return Cut(torch.where(better[:, None], read.weights, own.weights), torch.where(better, read.at, own.at))
+
+
+def among(products: Tensor, chosen: Tensor) -> Tensor:
+    """`Head.products` (B, K, n, K, n) for each of k choices among the K supports, (k, J): (B k, J n, J n)."""
+    picked = products[:, chosen[:, :, None], :, chosen[:, None, :]]  # (k, J, J, B, n, n)
+    return picked.permute(3, 0, 1, 4, 2, 5).flatten(4).flatten(2, 3).flatten(0, 1)
 
 
 def level(margins: Tensor, inside: Tensor, recall: float) -> Tensor:

@@ -123,9 +123,14 @@ class Head(nn.Module):
         shares = F.adaptive_avg_pool2d(masks.float(), grid)
         return torch.where(fallback[:, None, None], shares, cells), seeds, fallback
 
-    def voices(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> list[Voice]:
+    def products(self, prototypes: Tensor) -> Tensor | None:
+        """What `voices` need not compute anew for every choice among K supports, (B, K, n, K, n); prototypes
+        (B, K, M, C). ASGNet has nothing of the kind."""
+        return None
+
+    def voices(self, query: Tensor, prototypes: Tensor, valid: Tensor, products: Tensor | None = None) -> list[Voice]:
         """The decoders whose margins are added to one prediction; each learns by its own loss and has its own
-        threshold. ASGNet has one. Arguments as of `decode`."""
+        threshold. ASGNet has one. Arguments as of `decode`; products (B, K n, K n): `products` of these supports."""
         return [Voice(self.decode, query, prototypes, valid, self.config.bounded)]
 
     def decode(

@@ -158,3 +158,17 @@ def test_each_voice_learns_by_its_own_loss():
 def _voices(head, query, support, masks):
     prototypes, valid, _ = head.prototypes(head.reduce(support), masks)
     return head.voices(head.reduce(query), prototypes, valid)
+
+
+@torch.no_grad()
+def test_products_of_the_supports_change_no_voice():
+    head, features = head_and_features(name="together")
+    reduced = head.reduce(features)
+    prototypes, valid, _ = head.prototypes(reduced[1:], some_masks(4))
+    products = head.products(prototypes[None]).flatten(3).flatten(1, 2)  # (1, K n, K n)
+    pool, there = prototypes.flatten(0, 1)[None], valid.flatten(0, 1)[None]
+    for voice, other in zip(
+        head.voices(reduced[:1], pool, there), head.voices(reduced[:1], pool, there, products), strict=True
+    ):
+        torch.testing.assert_close(other.decode()[0], voice.decode()[0], atol=1e-4, rtol=1e-3)
+    assert not torch.equal(head.voices(reduced[:1], pool, there, 2 * products)[2].decode()[0], voice.decode()[0])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from asgnet.calibration import Cut, calibrate, nearest, parting
+from asgnet.calibration import Cut, among, calibrate, nearest, parting
 from asgnet.errors import UserError
 from asgnet.fusion import FUSIONS, fuse
 from asgnet.head import Head, Voice, margin
@@ -71,6 +71,17 @@ def test_several_supports_are_predicted_from_the_others():
             pool, there = prototypes[k, others].flatten(0, 1), valid[k, others].flatten(0, 1)
             each.append(of_one(head, supports[k, shot], masks[k, shot], pool, there))
         torch.testing.assert_close(found[k], torch.stack(each).mean().clamp(max=0))
+
+
+def test_products_among_the_chosen_supports():
+    cells = torch.randn(2, 4, 3, 5, generator=torch_generator(3, "calibration"))  # (B, K, n, D)
+    products = torch.einsum("bknd,bjmd->bknjm", cells, cells)
+    chosen = torch.tensor([[0, 2, 3], [3, 1, 0]])
+    found = among(products, chosen).unflatten(0, (2, 2))  # (B, k, J n, J n)
+    for b in range(2):
+        for k, those in enumerate(chosen):
+            rows = cells[b, those].flatten(0, 1)
+            torch.testing.assert_close(found[b, k], rows @ rows.T)
 
 
 @torch.no_grad()
@@ -156,7 +167,7 @@ class Told(Head):
         super().__init__(CONFIG, sources=(8,))
         self.margins = margins
 
-    def voices(self, query, prototypes, valid):
+    def voices(self, query, prototypes, valid, products=None):
         shots = query[:, 0, 0, 0].long()
         weights = [1.0] * (len(self.margins) - 1) + [0.0]
         return [

@@ -33,6 +33,11 @@ def test_it_is_ridge_regression_solved_for_the_channels(index, count):
         torch.testing.assert_close(found[k].double(), normal @ (q - (weights @ x)[:, None]) / gap, rtol=1e-3, atol=1e-3)
 
 
+def test_products_that_are_known_change_nothing():
+    cells, share, query = episode(2)
+    torch.testing.assert_close(probe(query, cells, share, cells @ cells.mT), probe(query, cells, share))
+
+
 def test_object_and_background_lie_1_apart_around_0():
     cells, share, _ = episode(0)
     scores = probe(cells.mT, cells, share)  # (2, n), of the supports themselves

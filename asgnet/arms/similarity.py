@@ -106,11 +106,19 @@ class Head(Published):
         return self.classifier(context), auxiliary
 
     @torch.no_grad()
-    def score(self, query: Tensor, prototypes: Tensor) -> Tensor:
-        """Of the classifier of each episode's cells, (B, 1, h, w); arguments as of `decode`."""
+    def products(self, prototypes: Tensor) -> Tensor:
+        """As `asgnet.head.Head.products`: of all cells with each other, (B, K, SIDE^2, K, SIDE^2) float32."""
+        cells = prototypes[:, :, self.rows[0] :, :-1].float()  # (B, K, SIDE^2, D)
+        rows = cells.flatten(1, 2)
+        with torch.autocast(rows.device.type, enabled=False):
+            return (rows @ rows.mT).unflatten(2, cells.shape[1:3]).unflatten(1, cells.shape[1:3])
+
+    @torch.no_grad()
+    def score(self, query: Tensor, prototypes: Tensor, products: Tensor | None = None) -> Tensor:
+        """Of the classifier of each episode's cells, (B, 1, h, w); arguments as of `voices`."""
         with torch.autocast(query.device.type, enabled=False):
             cells = prototypes.float().unflatten(1, (-1, sum(self.rows)))[:, :, self.rows[0] :].flatten(1, 2)
-            score = probe(query.float().flatten(2), cells[..., :-1], cells[..., -1])  # (B, P)
+            score = probe(query.float().flatten(2), cells[..., :-1], cells[..., -1], products)  # (B, P)
         return score.unflatten(1, sides(query))[:, None]
 
     def maps(self, query: Tensor, prototypes: Tensor, valid: Tensor, score: Tensor) -> Tensor:

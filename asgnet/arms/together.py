@@ -50,7 +50,11 @@ class Head(Published):
         padded = F.pad(own, (0, others.shape[2])), F.pad(others, (width, 0))
         return torch.cat(padded, 1), torch.cat([there, found], 1), fallback
 
-    def voices(self, query: Tensor, prototypes: Tensor, valid: Tensor) -> list[Voice]:
+    def products(self, prototypes: Tensor) -> Tensor:
+        """As `asgnet.head.Head.products`, of the classifier's cells."""
+        return self.similarity.products(prototypes[:, :, self.config.max_seeds :, self.config.width :])
+
+    def voices(self, query: Tensor, prototypes: Tensor, valid: Tensor, products: Tensor | None = None) -> list[Voice]:
         """As `asgnet.head.Head.voices`: ASGNet's, that of similarities, and of weight 0 the classifier that it sees."""
         width, first = self.config.width, self.config.max_seeds
         each = first + sum(self.similarity.rows)  # M
@@ -58,7 +62,7 @@ class Head(Published):
         own, there = prototypes[:, :, :first, :width].flatten(1, 2), valid[:, :, :first].flatten(1, 2)
         others, found = prototypes[:, :, first:, width:].flatten(1, 2), valid[:, :, first:].flatten(1, 2)
         units = query[:, width:]
-        score = self.similarity.score(units, others)  # (B, 1, h, w)
+        score = self.similarity.score(units, others, products)  # (B, 1, h, w)
         decode = partial(self.similarity.decode, score=score)
         return [
             Voice(super().decode, query[:, :width], own, there, self.config.bounded),
