@@ -20,6 +20,7 @@ from asgnet.cli import main
 from asgnet.errors import UserError
 from asgnet.sweep import pools
 from asgnet.sweep.job import Command, Outcome, outcome
+from asgnet.sweep.tree import spliced
 
 PIPELINE = """
 stages:
@@ -130,6 +131,12 @@ def test_the_lock_reads_as_dvc_writes_it(project, comment):
     assert repro() != []  # the summary
     assert main(["sweep"]) == 0
     assert ran() == []
+
+
+def test_a_lock_with_anchors_is_left_to_dvc():
+    lock = "schema: '2.0'\nstages:\n  a:\n    cmd: x\n"
+    assert spliced(lock, lock) == lock
+    assert spliced(lock, lock.replace("cmd: x", "folds: &id001")) is None
 
 
 def test_a_parameter_reruns_its_cells_and_what_follows(project, monkeypatch):

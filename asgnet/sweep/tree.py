@@ -133,7 +133,9 @@ class Tree:
 def spliced(lock: str, new: str) -> str | None:
     """The text of a dvc.lock with the entries of another one in place of its own, or behind them: what DVC would write.
     None where one of them does not look as DVC writes it: an entry is a line at two spaces, "  name:", and what stands
-    deeper below it."""
+    deeper below it, with no anchor or alias, whose names are those of one text."""
+    if any(re.search(r"^ .*[:-] [&*]", text, flags=re.M) for text in (lock, new)):
+        return None
     if not all(re.fullmatch(r"schema: '2\.0'\nstages:\n(  \S+:\n(    .*\n)+)+", text) for text in (lock, new)):
         return None
     old, added = (
