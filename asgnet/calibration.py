@@ -4,7 +4,8 @@ whose masks are known. Each is predicted from the other ones (a single one from 
 *Threshold.* A class that stands in training images without being asked for is taught as background (departure 8), which
 presses the margins of its objects down: a trained network still ranks their cells above the rest, but all of them may
 lie below 0. How far down shows on the supports: the threshold is lowered until it finds most of their object. Where it
-finds as much at 0, it stays there.
+finds as much at 0, it stays there. A single support is no fair witness to a voice that compares the query with it: it
+resembles itself (`asgnet.head.Voice.flattered`).
 
 *Weights.* What a voice has learnt may mislead it in one episode and not in the next, which again shows on the supports:
 where the head fails on them (by IoU), the weights that part object and background best there (stacked generalisation;
@@ -43,7 +44,8 @@ def calibrate(
     prototypes (B, K, N, C) and valid (B, K, N); layer1 (B, K, C1, h4, w4), for ASPP.
 
     With the head's own weights the threshold is at most 0: the weighted sum over voices of the mean over supports of
-    the margin above which ``support_recall`` of their object lies, 0 where no support shows the object on the grid.
+    the margin above which ``support_recall`` of their object lies, 0 where no support shows the object on the grid; for
+    a single support, less what flatters each voice.
     Weights that are read off the supports come with the threshold that finds as much.
     """
     if not head.config.support_recall:
@@ -61,7 +63,10 @@ def calibrate(
     margins = torch.cat(told, 1)  # (B, K, V, P)
     inside = nearest(masks.flatten(0, 1), grid).unflatten(0, (-1, shots)).flatten(2) == 1  # (B, K, P)
     weights = margins.new_tensor([voice.weight for voice in voices]).expand(len(margins), -1)  # (B, V)
-    own = Cut(weights, (weights * level(margins, inside, head.config.support_recall).clamp(max=0)).sum(1))
+    at = level(margins, inside, head.config.support_recall).clamp(max=0)  # (B, V)
+    if shots == 1:
+        at = at - at.new_tensor([voice.flattered for voice in voices])
+    own = Cut(weights, (weights * at).sum(1))
     if shots == 1 or len(voices) == 1:
         return own
     weights = parting(margins.movedim(2, 1).flatten(2), inside.flatten(1))

@@ -4,7 +4,7 @@ The three steps are apart so that each runs as rarely as it can: `reduce` once a
 and class, `decode` once an episode.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isqrt
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ class Voice(NamedTuple):
     valid: Tensor  # (B, M)
     bounded: float  # see `forgiving`
     weight: float = 1.0
+    flattered: float = 0.0  # how much too high its margins are on a support that is predicted from itself
 
     def decode(self, layer1: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Logits and auxiliary logits, as of `Head.decode`."""
@@ -73,6 +74,10 @@ class Head(nn.Module):
             assert layer1_channels is not None
             self.context = ASPP(config.width, layer1_channels)
         self.classifier = classifier(config.width)
+
+    def acquaint(self, classes: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Show a new head the classes that it will be trained on, before its first step: of each, reduced features
+        (n, width, h, w) and masks (n, H, W) of some images. ASGNet does not look."""
 
     def reduce(self, features: Features) -> Tensor:
         """Features of N images, in any precision -> (N, width, h, w)."""

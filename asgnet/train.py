@@ -6,7 +6,7 @@ processes (`asgnet.distributed`) share each batch and take the step that one wou
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from asgnet.sections import ModelConfig, TrainConfig
 from asgnet.source import Source
 
 MONITORED = ("train", "val", "novel")
+SHOWN = 40  # images of a class that a new head is shown
 
 
 @dataclass
@@ -75,6 +76,8 @@ def train(
     history: list[dict[str, Any]] = []
     best: dict[str, Any] = {"miou": -1.0, "epoch": 0, "weights": {}}
     first = rank() == 0  # it reports and writes
+    model.eval()
+    model.head.acquaint(classes_of(model, source, images))
     if state is not None and (saved := load_state(state)) is not None:
         model.load_state_dict(saved["model"], strict=False)
         optimiser.load_state_dict(saved["optimiser"])
@@ -122,6 +125,18 @@ def train(
     model.load_state_dict(best["weights"], strict=False)
     model.eval()
     return Trained(model, pd.DataFrame(history), best["epoch"], count)
+
+
+@torch.no_grad()
+def classes_of(model: ASGNet, source: Source, images: TrainingImages) -> Iterator[tuple[Tensor, Tensor]]:
+    """What `asgnet.head.Head.acquaint` is shown: the plain views of at most `SHOWN` images of each class, those with
+    most images first."""
+    for class_id in sorted(images.by_class, key=lambda c: -len(images.by_class[c])):
+        ids = images.by_class[class_id]
+        ids = ids[:: -(-len(ids) // SHOWN)]
+        with autocast(source.device, source.dtype):
+            reduced = model.head.reduce(source.features(model, ids, [0] * len(ids)))
+        yield reduced, source.masks(ids, [0] * len(ids), [class_id] * len(ids))
 
 
 def monitored_splits(fold: int | None) -> tuple[str, ...]:

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 
 from asgnet.arms import head_class
 from asgnet.arms.similarity import SIDE, spread
+from asgnet.arms.together import FLATTERED
 from asgnet.backbones.encoder import Features
 from asgnet.calibration import calibrate
 from asgnet.head import losses
 from asgnet.model import ASGNet
-from asgnet.probe import probe
+from asgnet.probe import RIDGE, probe
 from asgnet.rng import torch_generator
 from asgnet.sections import ModelConfig
 
@@ -99,7 +100,9 @@ def test_the_classifier_sees_the_cells_of_all_supports():
     score = head.score(reduced[:1], prototypes.flatten(0, 1)[None])
     cells = F.adaptive_avg_pool2d(reduced[1:], SIDE).movedim(1, -1).flatten(0, 2)[None]  # (1, 4 SIDE^2, D)
     share = F.adaptive_avg_pool2d((masks == 1).float(), SIDE).flatten()[None]
-    torch.testing.assert_close(score.flatten(1), probe(reduced[:1].flatten(2), cells, share), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        score.flatten(1), probe(reduced[:1].flatten(2), cells, share, head.known, RIDGE / 4), atol=1e-4, rtol=1e-4
+    )
     assert score.std() > 0
 
 
@@ -129,7 +132,8 @@ def test_each_voice_has_its_own_threshold():
         prototypes, valid, _ = head.prototypes(supports, masks)
         return calibrate(head, supports[None], masks[None], prototypes[None], valid[None]).at
 
-    torch.testing.assert_close(cut(both), cut(own) + cut(both.similarity), atol=1e-5, rtol=1e-4)
+    apart = cut(own) + cut(both.similarity) - FLATTERED  # which looks at its single support itself
+    torch.testing.assert_close(cut(both), apart, atol=1e-5, rtol=1e-4)
     assert (cut(both) <= 0).all()
 
 
@@ -172,3 +176,29 @@ def test_products_of_the_supports_change_no_voice():
     ):
         torch.testing.assert_close(other.decode()[0], voice.decode()[0], atol=1e-4, rtol=1e-3)
     assert not torch.equal(head.voices(reduced[:1], pool, there, 2 * products)[2].decode()[0], voice.decode()[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_keeps_an_average_of_each_class_that_it_is_shown(name):
+    head, features = head_and_features(name=name)
+    reduced, masks = head.reduce(features), some_masks(5)
+    before = logits_of(head, features, masks[:4])
+    head.acquaint((reduced[part], masks[part]) for part in (slice(2), slice(2, 5)))
+    known = getattr(head, "similarity", head).known
+    cells = F.adaptive_avg_pool2d(reduced[:, -known.shape[1] :].float(), SIDE)
+    covered = F.adaptive_avg_pool2d((masks == 1).float()[:, None], SIDE)
+    averages = (cells * covered).sum((2, 3)) / covered.sum((2, 3))
+    expected = torch.stack([averages[:2].mean(0), averages[2:].mean(0)])
+    torch.testing.assert_close(known[:2], expected, atol=1e-4, rtol=1e-3)
+    assert not known[2:].any()
+    assert not torch.equal(logits_of(head, features, masks[:4]), before)
+
+
+@torch.no_grad()
+def test_a_head_that_is_shown_more_classes_than_it_keeps_takes_the_first():
+    head, features = head_and_features()
+    reduced, masks = head.reduce(features), some_masks(5)
+    count = len(head.known)
+    head.acquaint((reduced[:1] * (1 if k < count else 2), masks[:1]) for k in range(count + 2))
+    torch.testing.assert_close(head.known, head.known[:1].expand(count, -1))

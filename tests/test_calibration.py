@@ -254,3 +254,12 @@ def test_parting_is_a_discriminant_that_weighs_object_and_rest_the_same():
         assert torch.cosine_similarity(one, expected.float(), dim=0) > 0.99
         assert one[2] < 0 < one[0]
         torch.testing.assert_close(parting(cells[None], there[None])[0], one)
+
+
+@torch.no_grad()
+def test_what_a_voice_is_flattered_by_counts_for_a_single_support_only(monkeypatch):
+    for shots, less in ((1, 0.75), (2, 0.0)):
+        head, *given_ = made(shots=shots)
+        before, own = thresholds(head, *given_), head.voices
+        monkeypatch.setattr(head, "voices", lambda *a, own=own: [v._replace(flattered=0.75) for v in own(*a)])
+        torch.testing.assert_close(thresholds(head, *given_), before - less)

@@ -10,15 +10,19 @@ import yaml
 from tiny import share, tiny_study
 
 from asgnet.config import load_study
-from asgnet.data.episodes import read_episodes, supports_of
+from asgnet.data.episodes import base_images, read_episodes, supports_of
+from asgnet.data.index import read_index
 from asgnet.data.parts import CLASSES, FOLDS
+from asgnet.data.sampling import TrainingImages
 from asgnet.errors import UserError
 from asgnet.evaluate import score_episodes
 from asgnet.layout import Layout
 from asgnet.sections import Arm, Group, SelectionConfig, Split
 from asgnet.stages import select
 from asgnet.stages.candidates import gather_candidates, selection_table
-from asgnet.stages.runs import build_model, open_source
+from asgnet.stages.runs import build_model, load_run, open_source
+from asgnet.stages.train import run_training
+from asgnet.train import classes_of
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,26 @@ def test_episodes_are_scored_at_the_threshold_of_their_supports(study):
         logits = model.forward_features(*(source.features(model, ids, [0]) for ids in ([query], support)), masks)
         assert (seen[row] == (logits[0, 1] > logits[0, 0])).float().mean() > 0.999
         assert seen[row].any()  # at 0 there would be nothing
+
+
+def test_a_head_is_shown_its_base_classes_before_the_first_step(study, monkeypatch):
+    row = Arm("two decoders", model={"head": "together", "vit": "patch", "vit_width": 8})
+    study, novel = replace(study, candidates=Group((1,), (0,), {"both": row})), set(FOLDS[1])
+    shown, source = [], open_source(study)
+    masks = source.masks
+    monkeypatch.setattr(
+        source, "masks", lambda ids, views, classes: shown.extend(classes) or masks(ids, views, classes)
+    )
+    images = TrainingImages.of(base_images(read_index(Layout.of(study).index), source.tree, 1, 1, "train"))
+    model = build_model(study, "both", 0, source).eval()
+    model.head.acquaint(classes_of(model, source, images))
+    assert set(shown) == set(images.by_class)
+    assert not set(shown) & novel
+    known = model.head.similarity.known
+    assert (known.norm(dim=1) > 0).sum() == len(images.by_class)
+    trained = run_training(study, "both", 1, 0, report=lambda row: None)
+    torch.testing.assert_close(trained.model.head.similarity.known, known)
+    load_run(study, Layout.of(study).run("both", 1, 0))  # which has as many rows as a new network
 
 
 def test_an_unknown_split_is_named(study):

@@ -8,6 +8,8 @@ al., ECCV 2022), and a linear classifier that each episode fits to the cells of 
 knows what sets the object apart from what stands around it.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,13 +19,14 @@ from asgnet.convolution import Conv2d
 from asgnet.decoders import join, resize, sides
 from asgnet.head import Head as Published
 from asgnet.head import token_map
-from asgnet.probe import probe
+from asgnet.probe import RIDGE, apart, probe
 from asgnet.sections import ModelConfig
 from asgnet.superpixel import masked_average, sgc
 
 SCALE = 10.0  # of unit features in SGC: distances as in features of that norm
 SURE = 20.0  # sharpness of the softmax over cells that picks the query's surest ones
-PER_SOURCE = 9  # maps of each source, see `Head.maps`
+PER_SOURCE = 11  # maps of each source, see `Head.maps`
+MOST_KNOWN = 80  # classes whose averages are kept
 SIDE = 12  # cells a side of the coarse grid on which the classifier sees a support
 
 
@@ -48,6 +51,8 @@ class Head(Published):
             assert vit_channels is not None
             del self.project_vit
             self.parts[-1] = vit_channels
+        self.known: Tensor
+        self.register_buffer("known", torch.zeros(MOST_KNOWN, sum(self.parts)))  # averages of classes, see `acquaint`
         maps = PER_SOURCE * len(self.parts) + 3
         self.embed = nn.Sequential(Conv2d(maps, 2 * config.width, kernel_size=1), nn.ReLU(inplace=True))
 
@@ -55,6 +60,16 @@ class Head(Published):
     def rows(self) -> tuple[int, int]:
         """How many prototypes a support has, and how many cells: M is their sum."""
         return 2 * (self.config.max_seeds + 1), SIDE**2
+
+    def acquaint(self, classes: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """As `asgnet.head.Head.acquaint`: keep each class's average over images, of the cells of its objects."""
+        averages = []
+        for units, masks in classes:
+            cells = F.adaptive_avg_pool2d(units.float(), SIDE).flatten(2).mT  # (n, SIDE^2, D)
+            covered = F.adaptive_avg_pool2d((masks == 1).float()[:, None], SIDE).flatten(1)  # (n, SIDE^2)
+            averages.append(masked_average(cells, covered).mean(0))
+        kept = torch.stack(averages[:MOST_KNOWN])  # (C, D)
+        self.known.zero_()[: len(kept)] = kept
 
     def reduce(self, features: Features) -> Tensor:
         """Features of N images -> (N, D, h, w) float16, for they are wide and testing keeps those of many images."""
@@ -117,8 +132,9 @@ class Head(Published):
     def score(self, query: Tensor, prototypes: Tensor, products: Tensor | None = None) -> Tensor:
         """Of the classifier of each episode's cells, (B, 1, h, w); arguments as of `voices`."""
         with torch.autocast(query.device.type, enabled=False):
-            cells = prototypes.float().unflatten(1, (-1, sum(self.rows)))[:, :, self.rows[0] :].flatten(1, 2)
-            score = probe(query.float().flatten(2), cells[..., :-1], cells[..., -1], products)  # (B, P)
+            cells = prototypes.float().unflatten(1, (-1, sum(self.rows)))[:, :, self.rows[0] :]  # (B, K, SIDE^2, D + 1)
+            ridge, cells = RIDGE / cells.shape[1], cells.flatten(1, 2)
+            score = probe(query.float().flatten(2), cells[..., :-1], cells[..., -1], self.known, ridge, products)
         return score.unflatten(1, sides(query))[:, None]
 
     def maps(self, query: Tensor, prototypes: Tensor, valid: Tensor, score: Tensor) -> Tensor:
@@ -127,21 +143,26 @@ class Head(Published):
         The maps are the classifier's score (B, 1, h, w) and the training-free margin, similarity to the object's
         average less that to the background's, mean over sources; the same for the query's surest cells; and of each
         source: similarity to the most alike prototype of the object, of the background, and their difference; to the
-        average of the object, of the background, and their difference, this one from 0 to 1 in each image; and to the
-        query's own surest cells of the object, of the background, and their difference."""
+        average of the object, of the background, and their difference, this one from 0 to 1 in each image; to the most
+        alike known class, and how much more to the object's average; and to the query's own surest cells of the object,
+        of the background, and their difference."""
         grid, each = sides(query), sum(self.rows)  # M
         count = self.rows[0]
         rows = prototypes.float().unflatten(1, (-1, each))[:, :, :count, :-1].flatten(1, 2)  # (B, K 2 (N_max + 1), D)
         there = valid.unflatten(1, (-1, each))[:, :, :count, None]  # (B, K, 2 (N_max + 1), 1)
         units = query.flatten(2).split(self.parts, 1)  # (B, D of it, P), of unit length at every cell
         first, margins = [], []
-        for unit, part in zip(units, rows.split(self.parts, 2), strict=True):
+        objects = rows.unflatten(1, (-1, count))[:, :, self.config.max_seeds].mean(1, keepdim=True)  # (B, 1, D)
+        unlike = apart(objects, self.known)[..., None] == 0  # (B, C, 1): to be left out
+        sources = zip(units, rows.split(self.parts, 2), self.known.split(self.parts, 1), strict=True)
+        for unit, part, known in sources:
             alike = (F.normalize(part, dim=2) @ unit).unflatten(1, (-1, count)).masked_fill(~there, -1)
             thing, rest = alike.tensor_split(2, 2)  # (B, K, N_max + 1, P) each, the average last
             most, least = thing.amax((1, 2)), rest.amax((1, 2))  # (B, P)
             mean, other = thing[:, :, -1].mean(1), rest[:, :, -1].mean(1)
             margins.append(mean - other)
-            first += [most, least, most - least, mean, other, spread(mean - other)]
+            elsewhere = (F.normalize(known, dim=1) @ unit).masked_fill(unlike, -1).amax(1)  # (B, P)
+            first += [most, least, most - least, mean, other, spread(mean - other), elsewhere, mean - elsewhere]
         margin = torch.stack(margins).mean(0)  # (B, P)
         sure = torch.stack([(SURE * margin).softmax(1), (-SURE * margin).softmax(1)], 2)  # (B, P, 2)
         second, own = [], []

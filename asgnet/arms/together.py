@@ -4,6 +4,7 @@ loss and has its own threshold from the supports. Several supports may also say 
 them the classifier that the second one sees (`asgnet.calibration`).
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -16,6 +17,8 @@ from asgnet.backbones.encoder import Features
 from asgnet.head import Head as Published
 from asgnet.head import Voice
 from asgnet.sections import ModelConfig
+
+FLATTERED = 0.5  # what resembles itself: on withheld classes, 0.3 to 0.6 do as well
 
 
 class Head(Published):
@@ -34,6 +37,10 @@ class Head(Published):
         super().__init__(config, sources, layer1_channels, vit_channels)
         half = replace(config, width=max(config.width // 2, 1), bounded=0.0)
         self.similarity = Similarity(half, sources, layer1_channels, vit_channels)
+
+    def acquaint(self, classes: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """As `asgnet.head.Head.acquaint`, of the decoder of similarities."""
+        self.similarity.acquaint((reduced[:, self.config.width :], masks) for reduced, masks in classes)
 
     def reduce(self, features: Features) -> Tensor:
         """Features of N images -> (N, width + D, h, w) float32."""
@@ -66,7 +73,7 @@ class Head(Published):
         decode = partial(self.similarity.decode, score=score)
         return [
             Voice(super().decode, query[:, :width], own, there, self.config.bounded),
-            Voice(decode, units, others, found, self.similarity.config.bounded),
+            Voice(decode, units, others, found, self.similarity.config.bounded, flattered=FLATTERED),
             Voice(lambda *_: (F.pad(score, (0, 0, 0, 0, 1, 0)), []), units, others, found, 0.0, weight=0.0),
         ]
 
