@@ -26,13 +26,12 @@ def fuse(
 ) -> Tensor:
     """query (B, C, h, w), prototypes (B, K, N, C), valid (B, K, N) -> (B, H, W), above 0 where the object is:
     foreground minus background of the logits, or for votes of the shares of the votes. ``cut``: where the object
-    begins, 0 by default; its weights count in the pool."""
+    begins, 0 by default; its layer counts in the pool."""
     at = torch.zeros(len(query), device=query.device) if cut is None else cut.at
     if fusion == "pool":
         pool, there = prototypes.flatten(1, 2), valid.flatten(1, 2)
-        if cut is None:
-            return margin(head.decode(query, pool, there, layer1)[0], size)
-        return margin(heard(head.voices(query, pool, there), cut.weights, layer1), size) - at[:, None, None]
+        decoded = [voice.decode(layer1) for voice in head.voices(query, pool, there)]
+        return margin(heard(decoded, None if cut is None else cut.layer), size) - at[:, None, None]
     if fusion not in FUSIONS:
         raise ValueError(f"fusion '{fusion}': expected one of {', '.join(FUSIONS)}")
     shots = prototypes.shape[1]
@@ -40,9 +39,10 @@ def fuse(
     guide, probability, _ = head.allocate(each, prototypes.flatten(0, 1), valid.flatten(0, 1))
     if fusion == "features":
         guide, probability = (x.unflatten(0, (-1, shots)).mean(1) for x in (guide, probability))
-        return margin(head.segment(query, guide, probability, layer1)[0], size) - at[:, None, None]
+        return margin(head.segment(query, guide, probability, layer1).logits, size) - at[:, None, None]
     layer1 = None if layer1 is None else layer1.repeat_interleave(shots, 0)
-    margins = margin(head.segment(each, guide, probability, layer1)[0], size).unflatten(0, (-1, shots))  # (B, K, H, W)
+    logits = head.segment(each, guide, probability, layer1).logits
+    margins = margin(logits, size).unflatten(0, (-1, shots))  # (B, K, H, W)
     margins = margins - at[:, None, None, None]
     votes = margins.sign().mean(1)  # (B, H, W) in [-1, 1], in steps of 2 / K
     doubt = margins.sigmoid().mean(1) - 0.5  # within +-0.5

@@ -23,21 +23,26 @@ from asgnet.superpixel import place_seeds, sgc, to_grid
 PUBLISHED_CELLS = 60 * 60  # the grid in whose cells area_per_seed is stated
 
 
-class Voice(NamedTuple):
-    """One decoder of a head with its share of what the head was given. The margins of all voices are added, each times
-    its weight; one of weight 0 learns nothing, and is heard where an episode's supports say so (`asgnet.calibration`).
-    """
+class Decoded(NamedTuple):
+    """What a decoder says."""
 
-    decoder: Callable[..., tuple[Tensor, list[Tensor]]]
+    logits: Tensor  # (B, 2, *)
+    auxiliary: list[Tensor]  # in training mode logits (B, 2, *), each on a grid of its own, for the loss alone
+    features: Tensor  # (B, C, *): what the last layer reads, on the grid of the logits
+
+
+class Voice(NamedTuple):
+    """One decoder of a head with its share of what the head was given. The margins of all voices are added."""
+
+    decoder: Callable[..., Decoded]
     query: Tensor  # (B, C, h, w)
     prototypes: Tensor  # (B, M, C)
     valid: Tensor  # (B, M)
     bounded: float  # see `forgiving`
-    weight: float = 1.0
     flattered: float = 0.0  # how much too high its margins are on a support that is predicted from itself
 
-    def decode(self, layer1: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Logits and auxiliary logits, as of `Head.decode`."""
+    def decode(self, layer1: Tensor | None = None) -> Decoded:
+        """As `Head.decode`."""
         return self.decoder(self.query, self.prototypes, self.valid, layer1)
 
 
@@ -138,12 +143,9 @@ class Head(nn.Module):
         threshold. ASGNet has one. Arguments as of `decode`; products (B, K n, K n): `products` of these supports."""
         return [Voice(self.decode, query, prototypes, valid, self.config.bounded)]
 
-    def decode(
-        self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
+    def decode(self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None) -> Decoded:
         """query (B, width, h, w), the pooled prototypes of all shots (B, M, width), valid (B, M) and, for ASPP, the
-        query's layer1 -> logits (B, 2, *) and, in training mode, auxiliary logits (B, 2, *), each on a grid of its
-        own."""
+        query's layer1."""
         guide, probability, _ = self.allocate(query, prototypes, valid)
         return self.segment(query, guide, probability, layer1)
 
@@ -153,21 +155,28 @@ class Head(nn.Module):
             prototypes, valid = expand(prototypes, valid)
         return gpa(query, prototypes, valid, probability=self.config.probability)
 
-    def segment(
-        self, query: Tensor, guide: Tensor, probability: Tensor, layer1: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The end of `decode`: query and guide (B, width, h, w), probability (B, 1, h, w) -> what `decode` returns."""
+    def segment(self, query: Tensor, guide: Tensor, probability: Tensor, layer1: Tensor | None = None) -> Decoded:
+        """The end of `decode`: query and guide (B, width, h, w), probability (B, 1, h, w)."""
         # In the query's precision: under autocast the context module computes in it anyway, on half the memory.
         parts = [self.dropout(query), self.dropout(guide.to(query.dtype)), probability.to(query.dtype)]
-        x = join(parts)  # (B, 2 width + 1, h, w)
+        return self.read(join(parts), layer1)  # (B, 2 width + 1, h, w)
+
+    def read(self, x: Tensor, layer1: Tensor | None) -> Decoded:
+        """The context module and the classifier on what they read, (B, 2 width + 1, h, w)."""
         context, auxiliary = self.context(x, layer1)
-        return self.classifier(context), auxiliary
+        features = self.classifier[:-1](context)
+        return Decoded(self.classifier[-1](features), auxiliary, features)
 
 
-def heard(voices: list[Voice], weights: Tensor, layer1: Tensor | None = None) -> Tensor:
-    """The logits (B, 2, *) of one prediction: the sum of those of V voices times weights (B, V)."""
-    logits = torch.stack([voice.decode(layer1)[0].float() for voice in voices])  # (V, B, 2, *)
-    return torch.einsum("bv,vb...->b...", weights, logits)
+def heard(decoded: list[Decoded], layer: Tensor | None = None) -> Tensor:
+    """The logits (B, 2, *) of one prediction: the sum of those of all voices, and of what ``layer`` (B, C + 1), the
+    last number a bias, reads in the features of all of them, C in all."""
+    logits = torch.stack([each.logits.float() for each in decoded]).sum(0)
+    if layer is None:
+        return logits
+    features = torch.cat([each.features for each in decoded], 1).float()  # (B, C, *)
+    further = torch.einsum("bc,bchw->bhw", layer[:, :-1], features) + layer[:, -1, None, None]
+    return torch.stack([logits[:, 0], logits[:, 1] + further], 1)
 
 
 def working_dtype(weight: Tensor) -> torch.dtype:

@@ -109,17 +109,18 @@ class ASGNet(nn.Module):
             fine = None if support.layer1 is None else support.layer1.unflatten(0, (episodes, shots))
             maps = supports.unflatten(0, (episodes, shots))
             cut = calibrate(self.head, maps, s_y, prototypes, valid, fine)
+            decoded = [voice.decode(query.layer1) for voice in voices]
             if cut is None:
-                return enlarge(self.head.decode(reduced, pool, there, query.layer1)[0], size)
-            return cut_at(enlarge(heard(voices, cut.weights, query.layer1), size), cut.at)
+                return enlarge(heard(decoded), size)
+            return cut_at(enlarge(heard(decoded, cut.layer), size), cut.at)
         if y is None:
             raise UserError("y, the query's mask (B, H, W), is missing: training mode returns losses")
-        voices = [voice for voice in voices if voice.weight]
-        outputs = [voice.decode(query.layer1) for voice in voices]
-        logits = torch.stack([logits.float() for logits, _ in outputs]).sum(0)  # (B, 2, *)
-        pairs = [losses(*output, y, voice.bounded) for output, voice in zip(outputs, voices, strict=True)]
+        decoded = [voice.decode(query.layer1) for voice in voices]
+        pairs = [
+            losses(each.logits, each.auxiliary, y, voice.bounded) for each, voice in zip(decoded, voices, strict=True)
+        ]
         main, auxiliary = (torch.stack(each).sum() for each in zip(*pairs, strict=True))
-        return (margin(logits, size) > 0).long(), main, auxiliary
+        return (margin(heard(decoded), size) > 0).long(), main, auxiliary
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """The head's and the chain's; what is frozen takes no gradient."""

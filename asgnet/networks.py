@@ -23,10 +23,9 @@ def load_network(features: FeaturesConfig, folder: Path, compute: ComputeConfig 
 
 
 def placed(model: ASGNet, compute: ComputeConfig) -> ASGNet:
-    """``model`` on the device, compiled where asked: the context module and the classifier, which take most of the
-    head's time."""
+    """``model`` on the device, compiled where asked: the context module, which takes most of the head's time."""
     if compute.compile:
-        compile_layers(model.head.context, model.head.classifier)
+        compile_layers(model.head.context)
     return model.to(pick_device())
 
 

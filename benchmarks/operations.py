@@ -44,7 +44,7 @@ def step(config: ModelConfig, size: int, batch: int) -> float:
         return Features(cnn=model.encoder.collect(outputs))
 
     def total(features: Features) -> Tensor:
-        logits, auxiliary = model.head.segment(model.head.reduce(features), reduced, probability)
+        logits, auxiliary, _ = model.head.segment(model.head.reduce(features), reduced, probability)
         return logits.sum() + sum(output.sum() for output in auxiliary)
 
     with torch.no_grad():

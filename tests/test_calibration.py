@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import Ridge
 
-from asgnet.calibration import Cut, among, calibrate, nearest, parting
+from asgnet.calibration import RIDGE, Cut, among, calibrate, nearest, refitted
 from asgnet.errors import UserError
 from asgnet.fusion import FUSIONS, fuse
-from asgnet.head import Head, Voice, margin
+from asgnet.head import Decoded, Head, Voice, heard, margin
 from asgnet.model import ASGNet, cut_at
 from asgnet.rng import torch_generator
 from asgnet.sections import ModelConfig
@@ -119,7 +119,7 @@ def test_what_is_fused_is_cut_there(fusion):
     head, supports, _, prototypes, valid = made()
     query, at = supports[:, 0], torch.tensor([-0.5, 0.0, -2.0])
     plain = fuse(head, fusion, query, prototypes, valid, None, (65, 65))
-    found = fuse(head, fusion, query, prototypes, valid, None, (65, 65), Cut(torch.ones(3, 1), at))
+    found = fuse(head, fusion, query, prototypes, valid, None, (65, 65), Cut(at))
     torch.testing.assert_close(found[1], plain[1])
     if fusion != "votes":
         torch.testing.assert_close(found, plain - at[:, None, None])
@@ -160,100 +160,96 @@ def test_what_is_no_share_is_refused(name):
 
 
 class Told(Head):
-    """Voices that say what is given for each support, (V, K, 9, 9), the last of weight 0; which support they are asked
-    about stands in its features."""
+    """A voice that says what is given for each support, margins (K, 9, 9) and features (K, C, 9, 9); which support it
+    is asked about stands in its features."""
 
-    def __init__(self, margins):
+    def __init__(self, margins, features):
         super().__init__(CONFIG, sources=(8,))
-        self.margins = margins
+        self.told = margins, features
 
     def voices(self, query, prototypes, valid, products=None):
-        shots = query[:, 0, 0, 0].long()
-        weights = [1.0] * (len(self.margins) - 1) + [0.0]
-        return [
-            Voice(lambda *_, m=m: (torch.stack([torch.zeros_like(m[shots]), m[shots]], 1), []), *given, 0.0, weight)
-            for m, weight in zip(self.margins, weights, strict=True)
-            for given in [(query, prototypes, valid)]
-        ]
+        margins, features = (each[query[:, 0, 0, 0].long()] for each in self.told)
+        logits = torch.stack([torch.zeros_like(margins), margins], 1)
+        return [Voice(lambda *_: Decoded(logits, [], features), query, prototypes, valid, 0.0)]
 
 
-def asked(margins, inside):
-    """Calibration of one episode whose supports (K, 9, 9) have the object ``inside``."""
+def asked(margins, features, inside):
+    """Calibration of one episode whose supports (K, 9, 9) have the object ``inside``, and what it makes of them."""
     shots = len(inside)
     supports = torch.arange(shots).view(1, shots, 1, 1, 1).expand(1, shots, 8, 9, 9).float()
     masks = torch.zeros(1, shots, 65, 65, dtype=torch.uint8)
     masks[0, :, ::8, ::8] = inside.to(torch.uint8)
-    cut = calibrate(Told(margins), supports, masks, torch.zeros(1, shots, 2, 8), torch.ones(1, shots, 2, dtype=bool))
-    return cut.weights[0], cut.at[0]
+    head, none = Told(margins, features), (torch.zeros(1, shots, 2, 8), torch.ones(1, shots, 2, dtype=torch.bool))
+    cut = calibrate(head, supports, masks, *none)
+    decoded = [voice.decode() for voice in head.voices(supports[0], *none)]
+    logits = heard(decoded, None if cut.layer is None else cut.layer.expand(shots, -1))
+    return cut, logits[:, 1] - logits[:, 0] - cut.at
 
 
 def objects(shots):
+    """Where the object is, (K, 9, 9), and five features of which the last shows it faintly."""
     rng = torch_generator(2, "calibration")
     inside = torch.zeros(shots, 9, 9, dtype=torch.bool)
     inside[:, 2:6, 3:8] = True
-    return inside, rng
+    features = torch.randn(shots, 5, 9, 9, generator=rng)
+    features[:, -1] = 0.1 * inside + 0.01 * features[:, -1]
+    return inside, features
 
 
-def test_where_a_silent_voice_finds_the_supports_better_it_is_heard():
-    inside, rng = objects(3)
-    misled = torch.randn(2, 3, 9, 9, generator=rng)
-    right = 0.1 * inside + 0.01 * torch.randn(3, 9, 9, generator=rng)
-    weights, at = asked(torch.stack([*misled, right]), inside)
-    assert weights[2] * 0.1 > 10 * weights[:2].abs().max()
-    found = torch.einsum("v,vkhw->khw", weights, torch.stack([*misled, right])) > at
-    assert not (found & ~inside).any()
-    assert found.sum() == 48  # 80 % of the 60 cells, as asked for
+def test_where_the_margins_miss_the_supports_the_features_are_read_anew():
+    inside, features = objects(3)
+    misled = torch.randn(3, 9, 9, generator=torch_generator(4, "calibration"))
+    cut, margins = asked(misled, features, inside)
+    assert cut.layer.any()
+    found = margins > 0
+    before = misled > cut.at
+    assert (found & inside).sum() / (found | inside).sum() > 0.1 + (before & inside).sum() / (before | inside).sum()
+    torch.testing.assert_close((margins + cut.at - misled).std(), misled.std())  # both weigh the same
+    alone = margins + cut.at - misled > 0
+    assert (alone & inside).sum() == 48  # 80 % of the 60 cells, as asked for
+    assert not (alone & ~inside).any()
 
 
-def test_where_the_others_find_the_supports_as_well_it_stays_silent():
-    inside, rng = objects(3)
-    right = (10 * inside - 5.0).expand(2, 3, 9, 9)
-    misled = torch.randn(1, 3, 9, 9, generator=rng)
-    weights, at = asked(torch.cat([right, misled]), inside)
-    assert weights.tolist() == [1, 1, 0]
-    assert at == 0
+def test_what_finds_the_supports_well_is_left_alone():
+    inside, features = objects(3)
+    cut, margins = asked(10 * inside - 5.0, features, inside)
+    assert not cut.layer.any()
+    torch.testing.assert_close(margins, 10 * inside - 5.0)
 
 
-def test_what_finds_most_of_the_supports_keeps_its_weights():
-    inside, rng = objects(3)
-    right = 10 * inside - 5.0 + torch.rand(3, 9, 9, generator=rng)
-    nearly = right.clone()
-    nearly[:, 7] = 5.0  # beside the object, where the last voice knows better
-    assert asked(torch.stack([nearly, nearly, right]), inside)[0].tolist() == [1, 1, 0]
-    nearly[:, 6:] = 5.0  # more than the object itself
-    weights, _ = asked(torch.stack([nearly, nearly, right]), inside)
-    assert weights[2] > weights[0]
-
-
-def test_a_single_support_moves_no_weight():
-    inside, rng = objects(1)
-    misled = torch.randn(2, 1, 9, 9, generator=rng)
-    weights, _ = asked(torch.stack([*misled, inside.float()]), inside)
-    assert weights.tolist() == [1, 1, 0]
+def test_a_single_support_draws_no_layer():
+    inside, features = objects(1)
+    cut, _ = asked(torch.randn(1, 9, 9, generator=torch_generator(4, "calibration")), features, inside)
+    assert cut.layer is None
 
 
 @pytest.mark.parametrize("value", [False, True])
 def test_supports_of_one_kind_leave_numbers(value):
-    _, rng = objects(3)
-    weights, at = asked(torch.randn(3, 3, 9, 9, generator=rng), torch.full((3, 9, 9), value))
-    assert weights.isfinite().all()
-    assert at.isfinite()
+    _, features = objects(3)
+    cut, margins = asked(torch.randn(3, 9, 9), features, torch.full((3, 9, 9), value))
+    assert margins.isfinite().all()
+    assert value or not cut.layer.any()
 
 
-def test_parting_is_a_discriminant_that_weighs_object_and_rest_the_same():
+def test_a_layer_is_ridge_regression_that_weighs_object_and_rest_the_same():
     rng = torch_generator(3, "calibration")
-    inside = torch.rand(2, 400, generator=rng) < 0.1
-    margins = torch.randn(2, 3, 400, generator=rng) + torch.tensor([2.0, 0.0, -1.0])[:, None] * inside[:, None]
-    weights = parting(margins, inside)
-    for one, cells, there in zip(weights, margins, inside, strict=True):
-        discriminant = LinearDiscriminantAnalysis(solver="lsqr", priors=[0.5, 0.5])
-        # the same number of cells on both sides: what balances them
-        balanced = torch.cat([cells[:, ~there], cells[:, there].repeat(1, int((~there).sum() / there.sum()))], 1)
-        labels = torch.arange(balanced.shape[1]) >= int((~there).sum())
-        expected = torch.tensor(discriminant.fit(balanced.T.numpy(), labels.numpy()).coef_[0])
-        assert torch.cosine_similarity(one, expected.float(), dim=0) > 0.99
-        assert one[2] < 0 < one[0]
-        torch.testing.assert_close(parting(cells[None], there[None])[0], one)
+    inside = torch.rand(2, 3, 40, generator=rng) < 0.2
+    features = (
+        torch.randn(2, 3, 4, 40, generator=rng) + torch.tensor([2.0, 0.0, -1.0, 0.5])[:, None] * inside[:, :, None]
+    )
+    features[:, :, 1] *= 7  # no feature weighs more for being large
+    layer = refitted(features, inside, 0.8, torch.tensor([1.0, 3.0]))
+    for one, cells, there, deviation in zip(layer, features, inside.flatten(1), (1.0, 3.0), strict=True):
+        rows = cells.movedim(1, 2).flatten(0, 1)
+        rows, scale = rows / rows.std(0), rows.std(0)
+        weights = torch.where(there, 0.5 / there.sum(), 0.5 / (~there).sum())
+        variance = (weights @ (rows - weights @ rows).square()).mean()
+        ridge = Ridge(alpha=float(RIDGE * variance)).fit(rows, 2.0 * there - 1, sample_weight=weights)
+        expected = torch.tensor(ridge.coef_).float() / scale
+        torch.testing.assert_close(one[:-1] / one[:-1].norm(), expected / expected.norm(), atol=1e-4, rtol=1e-3)
+        scores = cells.movedim(1, 2).flatten(0, 1) @ one[:-1] + one[-1]
+        assert float(scores.std()) == pytest.approx(deviation, rel=1e-3)
+        assert abs(float((scores[there] > 0).float().mean()) - 0.8) <= 1 / int(there.sum())
 
 
 @torch.no_grad()

@@ -238,7 +238,7 @@ def test_only_ones_are_the_object_and_vanishing_masks_fall_back():
     void[:, 50:] = 255
     for plain, other in zip((prototypes, valid, fallback), head.prototypes(reduced, void), strict=True):
         assert torch.equal(plain, other)
-    logits, _ = head.decode(reduced[:1], prototypes[2:], valid[2:])
+    logits, _, _ = head.decode(reduced[:1], prototypes[2:], valid[2:])
     assert logits.isfinite().all()
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from asgnet.backbones.encoder import Features
 from asgnet.convolution import Conv2d
 from asgnet.decoders import join, resize, sides
+from asgnet.head import Decoded, token_map
 from asgnet.head import Head as Published
-from asgnet.head import token_map
 from asgnet.probe import RIDGE, apart, probe
 from asgnet.sections import ModelConfig
 from asgnet.superpixel import masked_average, sgc
@@ -110,15 +110,13 @@ class Head(Published):
         valid: Tensor,
         layer1: Tensor | None = None,
         score: Tensor | None = None,
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> Decoded:
         """As `asgnet.head.Head.decode`; query (B, D, h, w), prototypes (B, K M, D + 1), and `score` if it is there."""
         with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
             score = self.score(query, prototypes) if score is None else score
             maps = self.maps(query.float(), prototypes, valid, score)
         embedded = self.embed(maps.contiguous(memory_format=torch.channels_last))  # (B, 2 width, h, w)
-        x = join([embedded, score.to(embedded.dtype)])
-        context, auxiliary = self.context(x, layer1)
-        return self.classifier(context), auxiliary
+        return self.read(join([embedded, score.to(embedded.dtype)]), layer1)
 
     @torch.no_grad()
     def products(self, prototypes: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Two decoders whose margins are added: ASGNet's own, which knows what base classes look like, and that of similarities
 alone (`asgnet.arms.similarity`), which cannot learn a class by heart. Each errs in its own way; each learns by its own
-loss and has its own threshold from the supports. Several supports may also say to weigh the two otherwise, and with
-them the classifier that the second one sees (`asgnet.calibration`).
+loss and has its own threshold from the supports; several supports may also draw the last layer of both anew
+(`asgnet.calibration`).
 """
 
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from asgnet.arms.similarity import Head as Similarity
 from asgnet.backbones.encoder import Features
+from asgnet.head import Decoded, Voice, heard
 from asgnet.head import Head as Published
-from asgnet.head import Voice
 from asgnet.sections import ModelConfig
 
 FLATTERED = 0.5  # what resembles itself: on withheld classes, 0.3 to 0.6 do as well
@@ -62,26 +62,21 @@ class Head(Published):
         return self.similarity.products(prototypes[:, :, self.config.max_seeds :, self.config.width :])
 
     def voices(self, query: Tensor, prototypes: Tensor, valid: Tensor, products: Tensor | None = None) -> list[Voice]:
-        """As `asgnet.head.Head.voices`: ASGNet's, that of similarities, and of weight 0 the classifier that it sees."""
+        """As `asgnet.head.Head.voices`: ASGNet's, and that of similarities."""
         width, first = self.config.width, self.config.max_seeds
         each = first + sum(self.similarity.rows)  # M
         prototypes, valid = prototypes.unflatten(1, (-1, each)), valid.unflatten(1, (-1, each))  # (B, K, M, ...)
         own, there = prototypes[:, :, :first, :width].flatten(1, 2), valid[:, :, :first].flatten(1, 2)
         others, found = prototypes[:, :, first:, width:].flatten(1, 2), valid[:, :, first:].flatten(1, 2)
         units = query[:, width:]
-        score = self.similarity.score(units, others, products)  # (B, 1, h, w)
-        decode = partial(self.similarity.decode, score=score)
+        decode = partial(self.similarity.decode, score=self.similarity.score(units, others, products))
         return [
             Voice(super().decode, query[:, :width], own, there, self.config.bounded),
-            Voice(decode, units, others, found, self.similarity.config.bounded, flattered=FLATTERED),
-            Voice(lambda *_: (F.pad(score, (0, 0, 0, 0, 1, 0)), []), units, others, found, 0.0, weight=0.0),
+            Voice(decode, units, others, found, self.similarity.config.bounded, FLATTERED),
         ]
 
-    def decode(
-        self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """As `asgnet.head.Head.decode`: the sum of the decoders' logits, and in training mode the auxiliary ones
-        of both."""
-        outputs = [voice.decode(layer1) for voice in self.voices(query, prototypes, valid) if voice.weight]
-        logits = torch.stack([logits.float() for logits, _ in outputs]).sum(0)  # (B, 2, h, w)
-        return logits, [output for _, auxiliary in outputs for output in auxiliary]
+    def decode(self, query: Tensor, prototypes: Tensor, valid: Tensor, layer1: Tensor | None = None) -> Decoded:
+        """As `asgnet.head.Head.decode`: the sum of the decoders' logits, and what else both say."""
+        decoded = [voice.decode(layer1) for voice in self.voices(query, prototypes, valid)]
+        auxiliary = [output for each in decoded for output in each.auxiliary]
+        return Decoded(heard(decoded), auxiliary, torch.cat([each.features for each in decoded], 1))

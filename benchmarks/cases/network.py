@@ -61,7 +61,8 @@ def fem_case(sizes: Sizes) -> Case:
     def ours() -> tuple[Tensor, Tensor]:
         head.zero_grad()
         with autocast():
-            main, auxiliary = losses(*head.segment(query, guide, probability), target)
+            decoded = head.segment(query, guide, probability)
+            main, auxiliary = losses(decoded.logits, decoded.auxiliary, target)
         (main + auxiliary).backward()
         return (main + auxiliary).detach(), gradients(head)
 
