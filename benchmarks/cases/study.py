@@ -61,7 +61,7 @@ def episodes_case(sizes: Sizes, workspace: Workspace, shots: int) -> Case:
         long=True,
         inputs=[plain_network],
         error=miou_difference,
-        **fast_tolerance(0.05, 0.2),
+        **fast_tolerance(0.05, 0.4),  # cut at their median, many margins of random weights lie close to it
     )
 
 
