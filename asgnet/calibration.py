@@ -69,7 +69,8 @@ def calibrate(
     if shots == 1:
         return Cut((at - at.new_tensor([voice.flattered for voice in voices])).sum(1))
     own = margins.sum(2) - at.sum(1)[:, None, None]  # (B, K, P)
-    layer = refitted(torch.cat(shown, 1), inside, head.config.support_recall, own.flatten(1).std(1))
+    with torch.autocast(own.device.type, enabled=False):  # sums over thousands of cells
+        layer = refitted(torch.cat(shown, 1), inside, head.config.support_recall, own.flatten(1).std(1))
     return Cut(at.sum(1), layer * ((found(own, inside) < WELL) & inside.flatten(1).any(1))[:, None])
 
 

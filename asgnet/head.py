@@ -175,7 +175,8 @@ def heard(decoded: list[Decoded], layer: Tensor | None = None) -> Tensor:
     if layer is None:
         return logits
     features = torch.cat([each.features for each in decoded], 1).float()  # (B, C, *)
-    further = torch.einsum("bc,bchw->bhw", layer[:, :-1], features) + layer[:, -1, None, None]
+    with torch.autocast(features.device.type, enabled=False):
+        further = torch.einsum("bc,bchw->bhw", layer[:, :-1], features) + layer[:, -1, None, None]
     return torch.stack([logits[:, 0], logits[:, 1] + further], 1)
 
 

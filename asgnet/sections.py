@@ -180,7 +180,7 @@ class ComputeConfig:
     )
     # auto: bfloat16 where the device multiplies it in hardware, else float32. float16 needs CUDA.
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    compile: bool = False  # torch.compile for the context module
+    compile: bool = False  # torch.compile for context module and classifier
     workers: int = 0  # processes that make training views ahead, of each device; online features only: stored ones are
 
     def __post_init__(self) -> None:

@@ -259,3 +259,15 @@ def test_what_a_voice_is_flattered_by_counts_for_a_single_support_only(monkeypat
         before, own = thresholds(head, *given_), head.voices
         monkeypatch.setattr(head, "voices", lambda *a, own=own: [v._replace(flattered=0.75) for v in own(*a)])
         torch.testing.assert_close(thresholds(head, *given_), before - less)
+
+
+@torch.no_grad()
+def test_a_layer_is_fitted_and_read_in_float32_where_networks_compute_in_less():
+    inside, features = objects(3)
+    features = features + 100  # bfloat16 would round the faint one away
+    misled = torch.randn(3, 9, 9, generator=torch_generator(4, "calibration"))
+    cut, margins = asked(misled, features, inside)
+    with torch.autocast("cpu", torch.bfloat16):
+        again, same = asked(misled, features, inside)
+    torch.testing.assert_close(again.layer, cut.layer)
+    torch.testing.assert_close(same, margins)
