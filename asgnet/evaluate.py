@@ -17,6 +17,7 @@ from asgnet.gallery import Maps, Prototypes, build_maps, build_prototypes, in_pa
 from asgnet.head import pixel_loss
 from asgnet.metrics import COUNTS, intersection_union
 from asgnet.model import ASGNet
+from asgnet.outline import along_edges
 from asgnet.source import Source
 
 # margins (1, S, S) on the square that the network saw, the query's height and width -> (1, height, width)
@@ -89,6 +90,8 @@ def score(
         with autocast(query.device, source.dtype):
             cut = _cut(model, source, maps, part, shots, pool, valid)
             margins = fuse(model.head, fusion, query, pool, valid, layer1, (source.size, source.size), cut)  # (B, S, S)
+        if model.config.outline == "image":
+            margins = along_edges(margins, source.images(queries, [0] * len(part)))
         target = source.masks(queries, [0] * len(part), classes)  # (B, S, S)
         counts = _counts(source, margins, target, queries, classes, watch, first, restore)  # (B, 4)
         columns = dict(zip(COUNTS, counts.T.cpu().numpy(), strict=True))

@@ -16,6 +16,7 @@ from asgnet.calibration import calibrate
 from asgnet.decoders import enlarge, sides
 from asgnet.errors import UserError
 from asgnet.head import heard, losses, margin
+from asgnet.outline import along_edges
 from asgnet.residual import ResidualChain
 from asgnet.sections import ModelConfig
 
@@ -71,7 +72,11 @@ class ASGNet(nn.Module):
         # The query first: autocast caches the weights it casts, and those cast without gradient have none later.
         query = self.encode(x, differentiable=True)
         support = self.encode(s_x.flatten(0, 1))  # (B K, ...)
-        return self.forward_features(query, support, s_y, s_seed, y)
+        said = self.forward_features(query, support, s_y, s_seed, y)
+        if self.config.outline == "cells" or not isinstance(said, Tensor):
+            return said
+        margins = along_edges(said[:, 1] - said[:, 0], x)
+        return torch.stack([torch.zeros_like(margins), margins], 1)
 
     def encode(self, images: Tensor, differentiable: bool = False) -> Features:
         """ImageNet-normalised images (N, 3, H, W) -> Features, with tokens where this network holds a ViT. Without
@@ -94,7 +99,8 @@ class ASGNet(nn.Module):
         s_seed: Tensor | None = None,
         y: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        """`forward` from features: those of B queries and of their supports (B K, episode by episode)."""
+        """`forward` from features: those of B queries and of their supports (B K, episode by episode). Outlines follow
+        no image here, for there is none."""
         episodes, shots = s_y.shape[:2]
         reduced = self.head.reduce(query)  # (B, width, h, w); before the supports, see `forward`
         with torch.no_grad():

@@ -19,6 +19,7 @@ from asgnet.device import autocast
 from asgnet.errors import UserError
 from asgnet.fusion import fuse
 from asgnet.model import ASGNet, check_size
+from asgnet.outline import along_edges
 from asgnet.sections import DataConfig
 
 
@@ -99,6 +100,8 @@ def find(model: ASGNet, learned: Learned, query: Picture) -> Prediction:
     with autocast(reduced.device):
         pool, valid = learned.prototypes[None], learned.valid[None]
         margins = fuse(model.head, "pool", reduced, pool, valid, features.layer1, (size, size), learned.cut)
+    if model.config.outline == "image":
+        margins = along_edges(margins, normalise(square[None]).to(margins.device))
     margin = unfit(margins, height, width)[0]  # (H, W), foreground minus background
     return Prediction(photo, (margin > 0).cpu().numpy(), margin.sigmoid().cpu().numpy(), square, reduced)
 

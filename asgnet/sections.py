@@ -41,6 +41,7 @@ class ModelConfig:
     dropout_place: Literal["features", "context"] = "features"  # before SGC and GPA, or after them (departure 4)
     published_seed_count: bool = False  # count given seeds by their non-zero coordinates (departure 9)
     support_recall: float = 0.0  # share of the supports' objects that the threshold must find; 0: the threshold is 0
+    outline: Literal["cells", "image"] = "cells"  # a mask ends between two cells, or where its image has an edge
     bounded: float = 0.0  # q of the generalised cross-entropy that background labels are taught with; 0: cross-entropy
     batch_statistics: bool = False  # backbone BatchNorm in training mode (departure 2; online features only)
 

@@ -71,7 +71,7 @@ class StoredSource(_Originals):
         stored = self.store.features(rows, None if model.config.vit == "none" else model.config.vit_size)
         vit = None if stored.vit is None else stored.vit.to(self.device)
         if model.config.residual or model.config.batch_statistics:
-            images = self.store.images(rows).to(self.device)
+            images = self.images(ids, views)
             return model.encode(images, differentiable=differentiable)._replace(vit=vit)
         return Features(cnn=stored.cnn.to(self.device), vit=vit)
 
@@ -86,6 +86,10 @@ class StoredSource(_Originals):
     def frozen(self, ids: list[str], views: list[int]) -> Features:
         """What the frozen networks say, the ViT included, whatever the arm."""
         return self.store.features(self.store.rows(ids, views), self.store.vit_sizes[0])
+
+    def images(self, ids: list[str], views: list[int]) -> Tensor:
+        """The views themselves, ImageNet-normalised, (n, 3, S, S) float32 on the device."""
+        return self.store.images(self.store.rows(ids, views)).to(self.device)
 
     def masks(self, ids: list[str], views: list[int], classes: list[int], void: Sequence[int] = ()) -> Tensor:
         """(n, S, S) uint8 on the device: 1 the class, 0 anything else, 255 void and classes of ``void``."""
@@ -108,8 +112,7 @@ class OnlineSource(_Originals):
 
     def features(self, model: ASGNet, ids: list[str], views: list[int], differentiable: bool = False) -> Features:
         """Features of n views on the device."""
-        images = np.stack([self.view(i, v)[0] for i, v in zip(ids, views, strict=True)])
-        return model.encode(normalise(images).to(self.device), differentiable=differentiable)
+        return model.encode(self.images(ids, views), differentiable=differentiable)
 
     def make(self, ids: list[str], views: list[int]) -> Views:
         """The images and masks of views."""
@@ -123,12 +126,17 @@ class OnlineSource(_Originals):
 
     def frozen(self, ids: list[str], views: list[int]) -> Features:
         """What the frozen networks say, the ViT included, whatever the arm."""
-        return self.extractor(normalise(np.stack([self.view(i, v)[0] for i, v in zip(ids, views, strict=True)])))
+        return self.extractor(self.images(ids, views))
 
     @cached_property
     def extractor(self) -> Extractor:
         """Loaded when first asked for: training uses the model's own frozen networks instead."""
         return Extractor(self.study, self.device)
+
+    def images(self, ids: list[str], views: list[int]) -> Tensor:
+        """The views themselves, ImageNet-normalised, (n, 3, S, S) float32 on the device."""
+        images = np.stack([self.view(i, v)[0] for i, v in zip(ids, views, strict=True)])
+        return normalise(images).to(self.device)
 
     def masks(self, ids: list[str], views: list[int], classes: list[int], void: Sequence[int] = ()) -> Tensor:
         """(n, S, S) uint8 on the device: 1 the class, 0 anything else, 255 void and classes of ``void``."""
