@@ -17,6 +17,7 @@ from asgnet.data.sampling import TrainingImages
 from asgnet.errors import UserError
 from asgnet.evaluate import score_episodes
 from asgnet.layout import Layout
+from asgnet.outline import along_edges
 from asgnet.sections import Arm, Group, SelectionConfig, Split
 from asgnet.stages import select
 from asgnet.stages.candidates import gather_candidates, selection_table
@@ -91,7 +92,7 @@ def test_an_arm_that_looks_at_novel_classes_cannot_be_chosen(study):
 
 
 @torch.no_grad()
-def test_episodes_are_scored_at_the_threshold_of_their_supports(study):
+def test_episodes_are_scored_at_the_threshold_of_their_supports_along_the_edges_of_the_query(study):
     study = replace(study, compute=replace(study.compute, precision="float32"))  # random margins lie close together
     source = open_source(study)
     model = build_model(study, "calibrated", 0, source).eval()
@@ -102,7 +103,8 @@ def test_episodes_are_scored_at_the_threshold_of_their_supports(study):
     for row, (query, support, c) in enumerate(rows):
         masks = source.masks(support, [0], [c])[None]
         logits = model.forward_features(*(source.features(model, ids, [0]) for ids in ([query], support)), masks)
-        assert (seen[row] == (logits[0, 1] > logits[0, 0])).float().mean() > 0.999
+        margins = along_edges(logits[:, 1] - logits[:, 0], source.images([query], [0]))
+        assert (seen[row] == (margins[0] > 0)).float().mean() > 0.999
         assert seen[row].any()  # at 0 there would be nothing
 
 

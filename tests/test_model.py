@@ -13,6 +13,7 @@ from asgnet.backbones.resnet import DeepStemResNet
 from asgnet.decoders import ASPP, FEM, bin_sizes, enlarge
 from asgnet.errors import UserError
 from asgnet.head import Head, forgiving, losses, pixel_loss, recount, token_map
+from asgnet.outline import along_edges
 from asgnet.residual import ResidualChain
 from asgnet.rng import torch_generator
 from asgnet.sections import ModelConfig
@@ -83,6 +84,20 @@ def test_forward_in_both_modes(decoder, residual):
         features = model.forward_features(model.encode(x), model.encode(s_x.flatten(0, 1)), s_y)
     assert logits.shape == (2, 2, SIDE, SIDE)
     assert torch.equal(logits, features)
+
+
+def test_outlines_follow_the_query_in_eval_mode_alone():
+    cells, image = (network(outline=outline) for outline in ("cells", "image"))
+    x, s_x, s_y, y = episode()
+    torch.manual_seed(0)
+    trained = cells(x, s_x, s_y, y=y)
+    torch.manual_seed(0)  # of dropout
+    for one, other in zip(trained, image(x, s_x, s_y, y=y), strict=True):
+        assert torch.equal(one, other)
+    with torch.no_grad():
+        logits, drawn = (model.eval()(x, s_x, s_y) for model in (cells, image))
+    assert torch.equal(drawn[:, 1] - drawn[:, 0], along_edges(logits[:, 1] - logits[:, 0], x))
+    assert not torch.equal(drawn[:, 1] - drawn[:, 0], logits[:, 1] - logits[:, 0])
 
 
 def test_down_conv_learns_under_autocast():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +72,9 @@ def refused(capsys, *arguments: str, **named: str) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("shots", [1, 3])
-def test_a_prediction_is_the_forward_pass_on_the_squares_brought_back(model, shots, monkeypatch):
+@pytest.mark.parametrize(("shots", "outline"), [(1, "cells"), (3, "cells"), (1, "image")])
+def test_a_prediction_is_the_forward_pass_on_the_squares_brought_back(model, shots, outline, monkeypatch):
+    monkeypatch.setattr(model, "config", replace(CONFIG, outline=outline))
     monkeypatch.setattr("asgnet.predict.autocast", lambda device: nullcontext())  # both in float32
     supports, masks = [photo(seed=k) for k in range(shots)], [box() for _ in range(shots)]
     query = photo(37, 91, 9)
