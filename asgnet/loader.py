@@ -2,6 +2,7 @@
 the number of workers changes nothing."""
 
 from collections.abc import Iterator
+from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from asgnet.data.sampling import TrainingEpisode, TrainingImages, training_batch
 from asgnet.distributed import share
 from asgnet.errors import UserError
+from asgnet.rng import generator
 from asgnet.sections import TrainConfig
 from asgnet.source import Source, Views
 
@@ -32,10 +34,27 @@ class Steps(Dataset):
     def __getitem__(self, number: int) -> Step:
         config = self.config
         batch = training_batch(self.images, number, config.batch, config.shots, self.seed, self.source.views)
+        if config.further_shots and number % 2:
+            given = (self.images, config.further_shots, self.seed, self.source.views)
+            batch = [with_further(episode, number * config.batch + k, *given) for k, episode in enumerate(batch)]
         episodes = [batch[k] for k in self.mine]
         ids = [i for e in episodes for i in (e.query, *e.supports)]
         views = [v for e in episodes for v in (e.query_view, *e.support_views)]
         return Step(number, episodes, self.source.make(ids, views))
+
+
+def with_further(
+    episode: TrainingEpisode, position: int, images: TrainingImages, shots: int, seed: int, views: int
+) -> TrainingEpisode:
+    """The training episode at ``position`` with ``shots`` supports, its own ones first: then other images of its class,
+    uniform without replacement; where there are no more, all of them from the first on, in other views."""
+    rng = generator(seed, "further-supports", position)
+    taken = (episode.query, *episode.supports)
+    others = [image for image in images.by_class[episode.class_id] if image not in taken]
+    pool = [*episode.supports, *(others[k] for k in rng.permutation(len(others)))]
+    further = rng.integers(views, size=shots - len(episode.supports)).tolist()
+    supports = tuple(islice(cycle(pool), shots))
+    return episode._replace(supports=supports, support_views=(*episode.support_views, *further))
 
 
 def training_steps(

@@ -119,6 +119,7 @@ class TrainConfig:
     steps_per_epoch: int | None = 75  # None: an epoch is one pass over the fold's training images, as published
     batch: int = 4
     shots: int = 1
+    further_shots: int = 0  # supports in every second step (`asgnet.loader.with_further`); 0: `shots` in all
     lr: float = 0.025  # the published effective rate (departure 1)
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -132,7 +133,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         at_least(1, "train.", self, "epochs", "steps_per_epoch", "batch", "shots")
-        at_least(0, "train.", self, "lr", "momentum", "weight_decay", "power")
+        at_least(0, "train.", self, "further_shots", "lr", "momentum", "weight_decay", "power")
+        if self.further_shots and self.further_shots <= self.shots:
+            raise UserError(
+                f"train.further_shots: {self.further_shots} is no more than train.shots, {self.shots}; give more, or 0"
+            )
         if not 0 <= self.distractors <= 1:
             raise UserError(f"train.distractors: {self.distractors} is no share; expected 0 to 1")
 

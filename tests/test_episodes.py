@@ -16,9 +16,11 @@ from asgnet.data.episodes import (
     write_episodes,
 )
 from asgnet.data.index import build_index, images_by_class, novel_classes, read_index, usable_classes, write_index
-from asgnet.data.sampling import TrainingImages, training_batch
+from asgnet.data.sampling import TrainingEpisode, TrainingImages, training_batch
 from asgnet.data.tree import LISTS, Tree, write_list
 from asgnet.errors import UserError
+from asgnet.loader import Steps, with_further
+from asgnet.sections import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +196,39 @@ def test_step_is_a_pure_function(training: TrainingImages) -> None:
 def test_training_class_with_too_few_images() -> None:
     with pytest.raises(UserError, match="training class 2 has 3 images: 3-shot training needs at least 4"):
         training_batch(TrainingImages.of({2: ["a", "b", "c"]}), 0, 1, 3, 0, 1)
+
+
+def test_every_second_step_has_further_supports_and_the_first_ones_stay():
+    class Source:
+        views, makes_views = 3, False
+
+        def make(self, ids, views):
+            return {}
+
+    training = TrainingImages.of({2: [*"abcdefgh"], 3: [*"ghijklm"]})
+    plain, further = (
+        [Steps(Source(), training, TrainConfig(batch=4, further_shots=more), 1)[k].episodes for k in range(20)]
+        for more in (0, 5)
+    )
+    assert further[::2] == plain[::2]
+    for before, after in zip(plain[1::2], further[1::2], strict=True):
+        for one, other in zip(before, after, strict=True):
+            assert (other.class_id, other.query, other.query_view) == (one.class_id, one.query, one.query_view)
+            assert (other.supports[0], other.support_views[0]) == (one.supports[0], one.support_views[0])
+            assert len(set(other.supports)) == len(other.support_views) == 5
+            assert set(other.supports) <= set(training.by_class[one.class_id]) - {one.query}
+    assert len({episode.supports[1:] for batch in further[1::2] for episode in batch}) > 30
+
+
+def test_a_class_of_few_images_repeats_its_supports_in_other_views():
+    episode = TrainingEpisode(2, "a", 0, ("b",), (7,))
+    found = with_further(episode, 3, TrainingImages.of({2: ["a", "b", "c"]}), 5, seed=0, views=1000)
+    assert found.supports == ("b", "c", "b", "c", "b")
+    assert len({*found.support_views}) == 5
+    alone = with_further(episode, 3, TrainingImages.of({2: ["a", "b"]}), 3, seed=0, views=9)
+    assert alone.supports == ("b", "b", "b")
+
+
+def test_fewer_further_supports_than_the_first_ones_are_refused():
+    with pytest.raises(UserError, match=r"train\.further_shots: 2 is no more than train\.shots, 2"):
+        TrainConfig(shots=2, further_shots=2)
