@@ -35,7 +35,8 @@ def tiny(study: dict) -> dict:
     study["ablation"] |= {**cells, "arms": ["baseline", "nmax_1"], "counts": [1, 5], "clusterers": ["sgc", "kmeans"]}
     study["ablation"] |= {"iterations": [0, 5], "spatial_weights": [1, 100], "shots": [1, 3]}
     tried = {"vit_size": 28, "head": "together", "bounded": 0.7, "support_recall": 0.85, "outline": "image"}
-    calibrated = {"label": "all that was tried, together", "model": {"vit": "patch", **tried}, "train": {"further_shots": 3}}
+    calibrated = {"label": "all that was tried, together", "model": {"vit": "patch", **tried}}
+    calibrated["train"] = {"further_shots": 3}
     study["candidates"] = {**cells, "arms": {"calibrated": calibrated}}
     splits = {"first": {"fold": 1, "withheld": list(CLASSES[:5])}}
     study["selection"] = {
