@@ -108,6 +108,19 @@ def test_episodes_are_scored_at_the_threshold_of_their_supports_along_the_edges_
         assert seen[row].any()  # at 0 there would be nothing
 
 
+@torch.no_grad()
+def test_what_is_drawn_along_the_edges_is_scored(study, monkeypatch):
+    source = open_source(study)
+    model = build_model(study, "calibrated", 0, source).eval()
+    episodes, seen = read_episodes(Layout.of(study).episodes(1, "test"))[:3], {}
+    monkeypatch.setattr("asgnet.evaluate.along_edges", lambda margins, images: images[:, 0])  # the brightest pixels
+    score_episodes(model, source, episodes, 1, watch=lambda row, prediction: seen.update({row: prediction}))
+    bright = source.images(list(episodes["query"]), [0] * 3)[:, 0] > 0
+    for row in range(3):
+        assert torch.equal(seen[row], bright[row])
+        assert 0 < bright[row].float().mean() < 1
+
+
 def test_a_head_is_shown_its_base_classes_before_the_first_step(study, monkeypatch):
     row = Arm("two decoders", model={"head": "together", "vit": "patch", "vit_width": 8})
     study, novel = replace(study, candidates=Group((1,), (0,), {"both": row})), set(FOLDS[1])
