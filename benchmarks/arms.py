@@ -9,7 +9,7 @@ inference.png under the study's results/<dataset>/; mIoU is the mean over novel 
 
 import argparse
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
@@ -106,11 +106,13 @@ def frontier(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @style.paper
-def draw(table: pd.DataFrame, labels: dict[str, str], note: str) -> Figure:
-    """table: arm, shots, seconds and mean (mIoU); a panel for each number of shots."""
+def draw(table: pd.DataFrame, labels: dict[str, str], untrained: Collection[str], note: str) -> Figure:
+    """table: arm, shots, seconds and mean (mIoU); a panel for each number of shots. Arms in ``untrained`` are hollow."""
     counts = sorted(table["shots"].unique())
     figure = Figure(figsize=(style.PAGE, 2.9))
-    looks = style.looks(list(dict.fromkeys(table["arm"])))
+    arms = list(dict.fromkeys(table["arm"]))
+    groups = ([arm for arm in arms if arm in untrained], [arm for arm in arms if arm not in untrained])
+    looks = {arm: look for group in groups for arm, look in style.looks(group).items()}
     axes = figure.subplots(1, len(counts), squeeze=False, sharey=True)[0]
     for axis, shots in zip(axes, counts, strict=True):
         part = table[table["shots"] == shots]
@@ -118,9 +120,9 @@ def draw(table: pd.DataFrame, labels: dict[str, str], note: str) -> Figure:
         axis.step(1000 * best["seconds"], best["mean"], where="post", color="0.6", linewidth=0.8, zorder=0)
         for row in part.itertuples():
             look = looks[row.arm]
-            axis.plot(
-                1000 * row.seconds, row.mean, look.marker, color=look.colour, label=labels[row.arm], linestyle="none"
-            )
+            face = "none" if row.arm in untrained else look.colour
+            axis.plot(1000 * row.seconds, row.mean, look.marker, color=look.colour, markerfacecolor=face,
+                      label=labels[row.arm], linestyle="none")  # fmt: skip
         axis.set_title(f"{shots} shot{'s' if shots > 1 else ''}")
         axis.set_xlabel("time of a query and its supports (ms)")
         axis.grid()
@@ -143,7 +145,7 @@ def run(study: Study) -> pd.DataFrame:
     drawn = table.merge(classes[["arm", "shots", "mean"]], on=["arm", "shots"])
     note = f"{table['cpu'][0]}, {threads} threads, {table['precision'][0]}"
     with atomic_path(layout.results / "inference.png") as temporary:
-        draw(drawn, labels, note).savefig(temporary, dpi=DPI)
+        draw(drawn, labels, study.training_free, note).savefig(temporary, dpi=DPI)
     return table
 
 

@@ -25,7 +25,8 @@ def gather_candidates(study: Study) -> None:
     table, empty, without candidates.
 
     - selection.csv: every candidate on the withheld base classes of each split, the best first;
-    - table.{csv,tex,md}: every row of the study and every candidate on novel classes (`asgnet.tables.main_table`);
+    - table.{csv,tex,md}: every row of the study and what ``selection.trained`` names, on novel classes
+      (`asgnet.tables.main_table`);
     - classes.csv: IoU of each novel class, mean over random seeds, and the mean over classes;
     - comparison.csv: every row against the chosen recipe, paired (`asgnet.tables.comparison`);
     - the figure failures: the worst examples of the recipe with the first random seed (`draw_failures`).
@@ -42,7 +43,7 @@ def gather_candidates(study: Study) -> None:
         known = ", ".join(study.candidates.arms)
         raise UserError(f"params.yaml: selection.chosen: {chosen!r} is no candidate; expected one of {known}")
     folds, seeds = study.candidates.folds, study.candidates.seeds
-    runs = find_runs(layout.results, [*study.training_free, *study.arms, *study.candidates.arms])
+    runs = find_runs(layout.results, [*study.training_free, *study.arms, *study.selection.trained])
     runs = [run for run in runs if run.fold in folds and (run.seed in seeds or not run.trained)]
     tables = {
         "classes": classes_table(runs, open_classes(study.data.dataset, study.data.root)),
