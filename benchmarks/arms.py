@@ -107,7 +107,7 @@ def frontier(table: pd.DataFrame) -> pd.DataFrame:
 
 @style.paper
 def draw(table: pd.DataFrame, labels: dict[str, str], untrained: Collection[str], note: str) -> Figure:
-    """table: arm, shots, seconds and mean (mIoU); a panel for each number of shots. Arms in ``untrained`` are hollow."""
+    """table: arm, shots, seconds and mean (mIoU); a panel for each number of shots, marks of ``untrained`` hollow."""
     counts = sorted(table["shots"].unique())
     figure = Figure(figsize=(style.PAGE, 2.9))
     arms = list(dict.fromkeys(table["arm"]))

@@ -62,11 +62,6 @@ def compared() -> pd.DataFrame:
     return rows[~rows["arm"].isin(load_study().training_free)]
 
 
-def arms(file: str) -> str:
-    """A table of `asgnet.tables.main_table`."""
-    return markdown(for_print(read(file)))
-
-
 def sentences(rows: pd.DataFrame) -> str:
     """What comparisons allow one to say, one line each."""
     return "\n".join(f"- {sentence}" for sentence in rows["sentence"])
@@ -119,13 +114,12 @@ def prototypes(file: str, *names: str) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "main": partial(arms, "main_table.csv"),
+    "main": lambda: markdown(for_print(read("main_table.csv"))),
     "sentences": lambda: sentences(compared()),
     "differences": lambda: differences(compared()),
     "gaps": gaps,
     "schedule": schedule,
     "inference": inference,
-    "candidates": partial(arms, "candidates/table.csv"),
     "classes": lambda: markdown(rounded(read("candidates/classes.csv"))),
     "selection": lambda: markdown(rounded(read("candidates/selection.csv"))),
     "recipe": lambda: differences(read("candidates/comparison.csv")),

@@ -155,7 +155,7 @@ def test_a_study_without_candidates_has_an_empty_table(study, tmp_path, monkeypa
 
 
 def test_the_recipe_must_be_a_candidate(study):
-    with pytest.raises(UserError, match=r"selection.chosen: 'baseline' is no candidate; expected one of calibrated"):
+    with pytest.raises(UserError, match=r"chosen: 'baseline' is no candidate; expected one of rejected, calibrated"):
         gather_candidates(replace(study, selection=SelectionConfig(chosen="baseline")))
 
 

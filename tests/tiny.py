@@ -37,7 +37,8 @@ def tiny(study: dict) -> dict:
     tried = {"vit_size": 28, "head": "together", "bounded": 0.7, "support_recall": 0.85, "outline": "image"}
     calibrated = {"label": "all that was tried, together", "model": {"vit": "patch", **tried}}
     calibrated["train"] = {"further_shots": 3}
-    study["candidates"] = {**cells, "arms": {"calibrated": calibrated}}
+    rejected = {"label": "never trained on the folds themselves", "model": {"vit": "patch"}}
+    study["candidates"] = {**cells, "arms": {"rejected": rejected, "calibrated": calibrated}}
     splits = {"first": {"fold": 1, "withheld": list(CLASSES[:5])}}
     study["selection"] = {
         "arms": ["calibrated"],
