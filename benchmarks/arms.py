@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Callable, Collection, Sequence
 from contextlib import chdir
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
@@ -38,6 +39,7 @@ from benchmarks.timing import once
 
 REPEATS = 9
 AGAINST = "vit_patch"  # the row whose time the others are divided by
+MARKERS = "os^DvP*Xph<>"  # more rows than `style` has colours
 
 
 def measure(study: Study, shots: int) -> pd.DataFrame:
@@ -109,44 +111,51 @@ def frontier(table: pd.DataFrame) -> pd.DataFrame:
 def draw(table: pd.DataFrame, labels: dict[str, str], untrained: Collection[str], note: str) -> Figure:
     """table: arm, shots, seconds and mean (mIoU); a panel for each number of shots, marks of ``untrained`` hollow."""
     counts = sorted(table["shots"].unique())
-    figure = Figure(figsize=(style.PAGE, 2.9))
+    figure = Figure(figsize=(style.PAGE, 3.6))
     arms = list(dict.fromkeys(table["arm"]))
     groups = ([arm for arm in arms if arm in untrained], [arm for arm in arms if arm not in untrained])
     looks = {arm: look for group in groups for arm, look in style.looks(group).items()}
+    markers = {arm: marker for group in groups for arm, marker in zip(group, cycle(MARKERS), strict=False)}
     axes = figure.subplots(1, len(counts), squeeze=False, sharey=True)[0]
     for axis, shots in zip(axes, counts, strict=True):
         part = table[table["shots"] == shots]
         best = frontier(part)
         axis.step(1000 * best["seconds"], best["mean"], where="post", color="0.6", linewidth=0.8, zorder=0)
         for row in part.itertuples():
-            look = looks[row.arm]
-            face = "none" if row.arm in untrained else look.colour
-            axis.plot(1000 * row.seconds, row.mean, look.marker, color=look.colour, markerfacecolor=face,
+            colour = looks[row.arm].colour
+            face = "none" if row.arm in untrained else colour
+            axis.plot(1000 * row.seconds, row.mean, markers[row.arm], color=colour, markerfacecolor=face,
                       label=labels[row.arm], linestyle="none")  # fmt: skip
         axis.set_title(f"{shots} shot{'s' if shots > 1 else ''}")
-        axis.set_xlabel("time of a query and its supports (ms)")
         axis.grid()
+    figure.supxlabel("time of a query and its supports (ms)", fontsize=axes[0].yaxis.label.get_size())
     axes[0].set_ylabel("mean IoU of novel classes (%)")
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right upper")
+    figure.legend(handles, names, loc="outside upper center", ncols=3)
     style.note_below(figure, note)
     return figure
 
 
 def run(study: Study) -> pd.DataFrame:
     """Measure, write the table and the figure, and return the table."""
-    threads, layout = use_threads(), Layout.of(study)
+    threads = use_threads()
     table = pd.concat([measure(study, shots) for shots in study.test.shots], ignore_index=True)
     table = table.assign(cpu=cpu_name(), threads=threads, precision=NAMES[fast_dtype()])
-    with atomic_path(layout.results / "inference.csv") as temporary:
+    with atomic_path(Layout.of(study).results / "inference.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.4g")
+    redraw(study, table)
+    return table
+
+
+def redraw(study: Study, table: pd.DataFrame) -> None:
+    """Write the figure of what was measured."""
+    layout = Layout.of(study)
     classes = pd.read_csv(layout.candidates / "classes.csv")
     labels = {name: arm.label for name, arm in {**study.training_free, **study.trained}.items()}
     drawn = table.merge(classes[["arm", "shots", "mean"]], on=["arm", "shots"])
-    note = f"{table['cpu'][0]}, {threads} threads, {table['precision'][0]}"
+    note = f"{table['cpu'][0]}, {table['threads'][0]} threads, {table['precision'][0]}"
     with atomic_path(layout.results / "inference.png") as temporary:
         draw(drawn, labels, study.training_free, note).savefig(temporary, dpi=DPI)
-    return table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
