@@ -113,7 +113,7 @@ def test_candidates_have_their_choice_their_comparisons_and_their_failures(param
     columns = ["arm", "shots", "legs", "mean"]
     pd.DataFrame(columns=columns).to_csv(folder / "selection.csv", index=False)
     part = report.candidates().data
-    assert "The choice of two decoders (recipe)" in part
+    assert f"The choice of {report.study.candidates.arms['together'].label}" in part
     assert "It was not chosen here." in part
     assert "all_foreground against vit_patch, 1-shot" in part
     assert "<td>+ ViT tokens [:, 1:197]</td>" in part
