@@ -39,7 +39,7 @@ from benchmarks.timing import once
 
 REPEATS = 9
 AGAINST = "vit_patch"  # the row whose time the others are divided by
-MARKERS = "os^DvP*Xph<>"  # more rows than `style` has colours
+MARKERS = "os^DvP*Xph<>"  # more than `style` has, whose colours come round again
 
 
 def measure(study: Study, shots: int) -> pd.DataFrame:
@@ -143,12 +143,12 @@ def run(study: Study) -> pd.DataFrame:
     table = table.assign(cpu=cpu_name(), threads=threads, precision=NAMES[fast_dtype()])
     with atomic_path(Layout.of(study).results / "inference.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.4g")
-    redraw(study, table)
+    save_figure(study, table)
     return table
 
 
-def redraw(study: Study, table: pd.DataFrame) -> None:
-    """Write the figure of what was measured."""
+def save_figure(study: Study, table: pd.DataFrame) -> None:
+    """Write the figure of the table that `run` returns (or inference.csv holds)."""
     layout = Layout.of(study)
     classes = pd.read_csv(layout.candidates / "classes.csv")
     labels = {name: arm.label for name, arm in {**study.training_free, **study.trained}.items()}

@@ -146,6 +146,16 @@ def test_the_frontier_holds_what_no_faster_row_equals():
     assert arms.frontier(table)["arm"].tolist() == ["a", "b", "e"]
 
 
+def test_every_row_has_a_mark_of_its_own():
+    names = [f"row {k}" for k in range(16)]
+    table = pd.DataFrame({"arm": names, "shots": 1, "seconds": 1.0, "mean": 50.0})
+    figure = arms.draw(table, dict(zip(names, names, strict=True)), names[:5], "a note")
+    lines = [line for line in figure.axes[0].lines if line.get_label() in names]
+    looks = {(line.get_marker(), line.get_color(), line.get_markerfacecolor()) for line in lines}
+    assert len(lines) == len(looks) == len(names)
+    assert [line.get_markerfacecolor() for line in lines[:6]].count("none") == 5
+
+
 def test_every_row_of_a_study_is_timed_and_drawn(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = tiny_study(tmp_path)
